@@ -1,0 +1,62 @@
+/* Send messages that are ready in memory, without Postgres. Prints {"events","durationMs"}.
+   MODE=raw: kafkajs itself, with our partitioner, Buffers and settings, in batches of BATCH.
+   MODE=producer: through the drain's producer. */
+import { Kafka, logLevel } from "kafkajs";
+import { readConfig } from "../../functions/core/config.ts";
+import type { Message } from "../../functions/core/message.ts";
+import { createPartitioner } from "../../functions/core/partitioner.ts";
+import { createProducer } from "../../functions/core/producer.ts";
+import { makeMessages } from "./messages.ts";
+
+const config = readConfig(process.env);
+const batchSize = Number(process.env["BATCH"]);
+const messages = makeMessages(config.namespace ?? "", Number(process.env["EVENTS"]));
+const send = process.env["MODE"] === "raw" ? await rawSend() : producerSend();
+
+// The first one connects, and learns the partitions.
+await send.batch(messages.slice(0, 10));
+const startedMs = performance.now();
+for (let from = 0; from < messages.length; from += batchSize) {
+  await send.batch(messages.slice(from, from + batchSize));
+}
+const durationMs = performance.now() - startedMs;
+console.log(JSON.stringify({ events: messages.length, durationMs }));
+await send.close();
+
+async function rawSend() {
+  const kafka = new Kafka({
+    brokers: config.brokers,
+    retry: { retries: 0 },
+    logLevel: logLevel.NOTHING,
+  });
+  const producer = kafka.producer({ idempotent: false, createPartitioner });
+  await producer.connect();
+  return {
+    batch: async (batch: Message[]) => {
+      const topic = batch[0]!.topic;
+      const records = batch.map(({ key, value, headers, timestampMs }) => ({
+        key,
+        value,
+        headers,
+        timestamp: timestampMs,
+      }));
+      await producer.send({ topic, messages: records, acks: -1 });
+    },
+    close: () => producer.disconnect(),
+  };
+}
+
+function producerSend() {
+  const producer = createProducer({
+    brokers: config.brokers,
+    clientId: "bench",
+    ...config.producer,
+  });
+  return {
+    batch: async (batch: Message[]) => {
+      const { refused } = await producer.send(batch);
+      if (refused.size > 0) throw new Error(`${refused.size} messages were refused.`);
+    },
+    close: () => producer.close(),
+  };
+}

@@ -1,0 +1,22 @@
+import { readConfig } from "../core/config.ts";
+import { connectDatabase } from "../core/database.ts";
+import { migrate } from "../core/migrate.ts";
+import { readSchema } from "../core/schema.ts";
+import { sqlFolder } from "../lambda.ts";
+import { runCommand } from "./run.ts";
+
+const USAGE = `Usage: DATABASE_URL=postgres://user@host/database npm run migrate
+
+Installs pg2kafka's schema in the database, or brings it up to date. Running it
+again changes nothing. Also takes over from the Go service of the same name.`;
+
+await runCommand(USAGE, async () => {
+  const config = readConfig(process.env);
+  const sql = connectDatabase(config.databaseUrl);
+  try {
+    console.log(JSON.stringify(await migrate(sql, readSchema(sqlFolder()))));
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+  return 0;
+});

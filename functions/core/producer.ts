@@ -1,0 +1,278 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type Admin,
+  CompressionTypes,
+  Kafka,
+  type Producer as KafkaProducer,
+  logLevel,
+} from "kafkajs";
+import { ProduceError } from "./errors.ts";
+import {
+  classify,
+  type Failure,
+  NotAcknowledged,
+  type Refusal,
+  refusedByKafka,
+} from "./kafka-errors.ts";
+import type { Message } from "./message.ts";
+import { Outbox, type RecordBatch } from "./outbox.ts";
+import { createPartitioner } from "./partitioner.ts";
+import type { ProducerSettings } from "./producer-settings.ts";
+import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
+
+export type { ProducerSettings, TopicCreation } from "./producer-settings.ts";
+
+export interface SendOptions {
+  /** Asked before each attempt and each request; false ends the send with LEASE_TOO_SHORT, or with
+   *  the failure that an attempt has met. */
+  mayStart?: () => boolean;
+  /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. */
+  refusedMax?: number;
+}
+
+export interface SendReport {
+  /** By position in the batch. Every message that is not here was acknowledged by all replicas. */
+  refused: Map<number, Refusal>;
+}
+
+export interface Producer {
+  /**
+   * Send messages to Kafka, at least once.
+   *
+   * Order: messages of one topic and partition are stored in the order given, and none while an
+   * earlier one is neither stored nor refused. After a failure some may be stored again: keep the
+   * first copy of each uuid, and the rest is in order. Behind a refused message wait all later
+   * ones of its topic and key, behind a refused topic all of it; those without key wait for none.
+   *
+   * Side effects: connects on first use; creates topics when `createTopics` is set.
+   *
+   * @returns when each message is acknowledged or refused
+   * @throws {ProduceError} when that cannot be said of all: settle none, send the batch again.
+   * What is still on its way to a broker then can only repeat messages.
+   */
+  send(messages: readonly Message[], options?: SendOptions): Promise<SendReport>;
+  /** Close the connections; with a broker that hangs it takes up to `requestTimeoutMs`. The next
+   *  send opens new ones. */
+  close(): Promise<void>;
+}
+
+/** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
+ *  of leaders takes less; for what takes longer the caller comes back. */
+const RETRIES_MAX = 6;
+const RETRY_PAUSE_MS = 100;
+const RETRY_PAUSE_MS_MAX = 1_600;
+
+const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
+
+/** A producer for one cluster. It does not connect yet. One `send` at a time. */
+export function createProducer(settings: ProducerSettings): Producer {
+  const { brokers } = settings;
+  /* Topics that have refused something. Their record batches go apart from then on: a refusal
+     fails the whole request, and what else it carried is sent again. */
+  const apart = new Set<string>();
+  let connection: Promise<Connection> | undefined;
+  let connectionsMade = 0;
+  let sends = 0;
+
+  async function send(
+    messages: readonly Message[],
+    { mayStart = () => true, refusedMax = Number.POSITIVE_INFINITY }: SendOptions = {},
+  ): Promise<SendReport> {
+    const outbox = new Outbox(messages, settings, apart, sends++);
+    let failures = 0;
+    let failure: Failure | null = null;
+    while (!outbox.isEmpty()) {
+      if (failure !== null && !mayStart()) throw gaveUp(failure, brokers);
+      assertMayStart(mayStart);
+      failure = await sendRound(outbox, mayStart, refusedMax);
+      if (failure === null) {
+        failures = 0;
+        continue;
+      }
+      // kafkajs goes on asking for topics that are gone and brokers that moved; a new one does not.
+      // Not awaited: with a broker that hangs it takes as long as a request may.
+      void close();
+      failures += 1;
+      if (!isWorthRetrying(failure) || failures > RETRIES_MAX) throw gaveUp(failure, brokers);
+      await sleep(Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX));
+    }
+    return { refused: outbox.refused };
+  }
+
+  /**
+   * Send the next record batch of every partition that has messages left. Nothing is on its way
+   * before, so what failed can be sent again in its place.
+   *
+   * @returns the failure that calls for a pause or an end; null when the next round may follow
+   */
+  async function sendRound(
+    outbox: Outbox,
+    mayStart: () => boolean,
+    refusedMax: number,
+  ): Promise<Failure | null> {
+    let open: Connection;
+    try {
+      connection ??= connect(settings, connectionsMade++);
+      open = await connection;
+      await open.topics.placeMessages(outbox);
+    } catch (error) {
+      return classify(error);
+    }
+    if (outbox.refused.size > refusedMax) throw tooManyRefused(outbox.refused.size, refusedMax);
+    const failed: { request: RecordBatch[]; error: unknown }[] = [];
+    await Promise.all(
+      outbox.takeRequests().map(async (request) => {
+        try {
+          assertMayStart(mayStart);
+          const unsent = await produce(open.producer, request, settings);
+          if (unsent.length > 0) failed.push({ request: unsent, error: new NotAcknowledged() });
+        } catch (error) {
+          failed.push({ request, error });
+        }
+      }),
+    );
+    for (const { request } of failed) outbox.putBack(request);
+
+    let failure: Failure | null = null;
+    for (const { request, error } of failed) {
+      if (error instanceof ProduceError) throw error;
+      const found = classify(error);
+      const isRefusal = found.kind === "message" || found.kind === "topic";
+      if (!isRefusal) failure = found;
+      if (!isRefusal || request.length > 1) {
+        outbox.isolateFromNowOn();
+        continue;
+      }
+      const { lane } = request[0]!;
+      const refusal = refusedByKafka(found, lane.topic);
+      apart.add(lane.topic);
+      if (found.kind === "topic") outbox.refuseTopic(lane.topic, refusal);
+      else outbox.splitOrRefuse(lane, refusal);
+    }
+    return failure;
+  }
+
+  async function close(): Promise<void> {
+    const closing = connection;
+    connection = undefined;
+    // What never opened needs no closing.
+    const open = await closing?.catch(() => undefined);
+    if (open) await disconnect(open);
+  }
+
+  return { send, close };
+}
+
+interface Connection {
+  admin: Admin;
+  producer: KafkaProducer;
+  topics: Topics;
+}
+
+/** @param turn which of the brokers is asked first: after a failure, another one */
+async function connect(settings: ProducerSettings, turn: number): Promise<Connection> {
+  const { brokers, ssl, sasl } = settings;
+  const first = turn % brokers.length;
+  const kafka = new Kafka({
+    brokers: [...brokers.slice(first), ...brokers.slice(0, first)],
+    clientId: settings.clientId,
+    connectionTimeout: settings.connectionTimeoutMs,
+    requestTimeout: settings.requestTimeoutMs,
+    // Its own retries report success for what was never sent when a leader moves meanwhile.
+    retry: { retries: 0 },
+    logLevel: logLevel.NOTHING,
+    ...(ssl && { ssl }),
+    ...(sasl && { sasl }),
+  });
+  const admin = kafka.admin();
+  const producer = kafka.producer({
+    // After a failure it reports messages as stored that the broker took for repeats.
+    idempotent: false,
+    allowAutoTopicCreation: false,
+    metadataMaxAge: PARTITIONS_AGE_MS_MAX,
+    createPartitioner,
+  });
+  const connection = { admin, producer, topics: new Topics(admin, settings.createTopics ?? null) };
+  const opened = await Promise.allSettled([admin.connect(), producer.connect()]);
+  for (const result of opened) {
+    if (result.status === "fulfilled") continue;
+    void disconnect(connection);
+    throw result.reason;
+  }
+  return connection;
+}
+
+async function disconnect({ admin, producer }: Connection): Promise<void> {
+  await Promise.allSettled([admin.disconnect(), producer.disconnect()]);
+}
+
+/**
+ * Send record batches of different partitions in one request to each of their leaders.
+ *
+ * @returns those that kafkajs did not send: its answer lacks them, and it reports no error
+ * @throws when one of them failed; the others may be stored, now or later
+ */
+async function produce(
+  producer: KafkaProducer,
+  request: readonly RecordBatch[],
+  { requestTimeoutMs, compression = "none" }: ProducerSettings,
+): Promise<RecordBatch[]> {
+  const byTopic = Map.groupBy(request, ({ lane }) => lane.topic);
+  const answers = await producer.sendBatch({
+    topicMessages: [...byTopic].map(([topic, batches]) => ({
+      topic,
+      messages: batches.flatMap(toKafkajs),
+    })),
+    acks: -1,
+    timeout: requestTimeoutMs,
+    compression: COMPRESSION[compression],
+  });
+  const stored = answers.filter(({ errorCode }) => errorCode === 0);
+  const places = new Set(stored.map(({ topicName, partition }) => `${topicName}/${partition}`));
+  return request.filter(({ lane }) => !places.has(`${lane.topic}/${lane.partition}`));
+}
+
+function toKafkajs({ lane: { partition }, messages }: RecordBatch) {
+  return messages.map(({ key, value, headers, timestampMs }) => ({
+    key,
+    value,
+    headers,
+    timestamp: timestampMs,
+    partition,
+  }));
+}
+
+function assertMayStart(mayStart: () => boolean): void {
+  if (mayStart()) return;
+  throw new ProduceError(
+    "The time left does not suffice for another request to Kafka. The batch is to be sent again.",
+    { code: "LEASE_TOO_SHORT", retriable: true },
+  );
+}
+
+function tooManyRefused(refused: number, refusedMax: number): ProduceError {
+  return new ProduceError(`Kafka refuses ${refused} messages of the batch; ${refusedMax} may be.`, {
+    code: "TOO_MANY_REFUSED",
+    retriable: true,
+  });
+}
+
+function isWorthRetrying({ kind }: Failure): boolean {
+  return kind === "later" || kind === "missing";
+}
+
+function gaveUp({ kind, type, cause }: Failure, brokers: string[]): ProduceError {
+  const address = brokers.join(",");
+  if (kind === "authentication") {
+    return new ProduceError(
+      `Kafka at ${address} does not accept the credentials: ${type}. The events stay queued. ` +
+        "Check the authentication settings and the role of the function.",
+      { code: "KAFKA_AUTHENTICATION", retriable: true, cause },
+    );
+  }
+  return new ProduceError(
+    `Kafka at ${address} did not acknowledge the batch: ${type}. The events stay queued and are ` +
+      "sent again. Check that the brokers run, can be reached, and have enough replicas in sync.",
+    { code: "KAFKA_UNAVAILABLE", retriable: true, cause },
+  );
+}

@@ -1,0 +1,97 @@
+/* The INSERT that turns the rows changed by one statement, or one changed row, into events.
+
+   p_operation   INSERT, UPDATE, DELETE, or SNAPSHOT, which is made like INSERT
+   p_columns     the names of the table's columns, in order
+   p_unbounded   those of them whose values may be large
+   p_numbers     those of them to compare as numbers where they hold such
+   p_external_id the column that becomes the events' key; null where it is gone
+   p_names       SQL for the schema and the name that the events bear: 'schema, table'
+   p_old, p_new  SQL for the old and the new rows: a transition table, or a subquery
+   p_single      whether p_old and p_new hold one row each
+
+   Returns SQL text. It names columns and is valid whatever their types are: a type may change
+   before the capture function is compiled again. It parses no JSON: that refuses \u0000 and
+   lone surrogates, and would fail the application's write. */
+create or replace function pg2kafka.capture_statement(
+  p_operation text, p_columns text[], p_unbounded text[], p_numbers text[], p_external_id text,
+  p_names text, p_old text, p_new text, p_single boolean
+)
+returns text
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  c_head constant text :=
+    'insert into pg2kafka.outbound_event_queue (external_id, table_schema, table_name, statement, data) ';
+  v_key text := case when p_external_id is null then 'null::text' else
+    format('%s.%I::text', case when p_operation in ('INSERT', 'SNAPSHOT') then 'n' else 'o' end, p_external_id)
+  end;
+  v_fits text;
+  v_changes text;
+  v_pair text := 'pair';
+begin
+  if p_operation = 'DELETE' then
+    return format($sql$%s select %s, %s, 'DELETE', '{}' from %s o$sql$, c_head, v_key, p_names, p_old);
+  end if;
+
+  /* JSON must stay below 1 GB, the largest value of Postgres, and escaping makes up to six
+     bytes of one. Stored sizes cost nothing to know but are compressed, at most 255 to 1: below
+     512 KB nothing can go wrong. Above 128 MB no broker takes the event. Between, measure. */
+  select case when count(*) = 0 then 'true' else
+    format(
+      'case when %1$s < 524288 then true when %1$s > 134217728 then false else %2$s < 170000000 end',
+      string_agg(format('coalesce(pg_column_size(n.%I), 0)', name), ' + '),
+      string_agg(format('coalesce(octet_length(n.%I::text), 0)', name), ' + ')
+    )
+  end
+  into v_fits
+  from unnest(p_unbounded) as name;
+  if p_operation in ('INSERT', 'SNAPSHOT') then
+    return format(
+      $sql$%s select %s, %s, %L, case when %s then row_to_json(n.*) end from %s n$sql$,
+      c_head, v_key, p_names, p_operation, v_fits, p_new
+    );
+  end if;
+
+  /* Equal numbers count as unchanged, as they do in pg2kafka: 1.0 and 1.00. All else is compared
+     byte by byte: types without an equality, and collations in which 'a' equals 'A'. */
+  select string_agg(
+    format(
+      $sql$case when %s then %L || coalesce(to_json(n.%I)::text, 'null') end$sql$,
+      case when name = any (p_numbers) then format(
+        $sql$case when pg_typeof(n.%1$I) in ('numeric'::regtype, 'jsonb'::regtype)
+          then to_jsonb(n.%1$I) is distinct from to_jsonb(o.%1$I)
+          else record_image_ne(row(n.%1$I), row(o.%1$I)) end$sql$, name
+      ) else format('record_image_ne(row(n.%1$I), row(o.%1$I))', name) end,
+      to_json(name)::text || ':', name
+    ), E',\n        ' order by position
+  )
+  into v_changes
+  from unnest(p_columns) with ordinality as c (name, position);
+  while v_pair = any (p_columns) loop
+    v_pair := v_pair || '_';
+  end loop;
+  return format(
+    $sql$%s select c.key, %s, 'UPDATE', c.data::json
+    from (
+      select %s%s as key, case when %s then '{' || array_to_string(array[
+        %s
+      ], ',') || '}' end as data
+      from %s
+      offset 0
+    ) c
+    where c.data is distinct from '{}'%s$sql$,
+    c_head, p_names, case when not p_single then format('%I as pair, ', v_pair) end, v_key, v_fits, v_changes,
+    /* Both transition tables are filled in the same order, the order of the changes. A full join
+       is never planned as a nested loop, so a plan made for one row serves a million; a large one
+       is hashed in parts, hence the order by. */
+    case when p_single then format('%s o, %s n', p_old, p_new) else format(
+      $sql$(select row_number() over () as %1$I, r.* from %2$s r) o
+        full join (select row_number() over () as %1$I, r.* from %3$s r) n using (%1$I)$sql$,
+      v_pair, p_old, p_new
+    ) end,
+    case when not p_single then ' order by c.pair' end
+  );
+end;
+$$;

@@ -1,0 +1,177 @@
+/* Make the function that the triggers of a tracked table call, for the columns it has now.
+
+   Three INSERTs with the columns' names written out are several times as fast as SQL made
+   for each call. They are valid only for the columns they were written for, so each call
+   first asks for the names: as the keys of the row's JSON with all values null, because that
+   query is analysed together with the ones that follow, while a look into the catalogs might
+   see them as they were before an ALTER TABLE. Where the names differ, the same INSERT is made
+   anew and executed: slower, and just as right, until refresh_captures() compiles again.
+
+   By row, the rows are plpgsql's records, and a session's plan for a record is not made anew
+   when the table changes: it would miss a new column, and raise on one of another type. So the
+   rows are read beside constants of type regclass, for the table and its inheritance children:
+   with them the plan depends on these tables. (A partition changes only with its table.)
+
+   Side effects: create or replace function pg2kafka.enqueue_event_<id>; writes columns and
+   external_id_attnum of its row in external_id_relations. */
+create or replace function pg2kafka.compile_capture(p_id integer)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tracked pg2kafka.external_id_relations;
+  v_single boolean;
+  v_depends text;
+  v_names text;
+  v_old text;
+  v_new text;
+  v_external_id text;
+  v_unbounded text[];
+  v_numbers text[];
+  v_operations text := '';
+  v_operation text;
+  v_body text;
+begin
+  select * into strict v_tracked from pg2kafka.external_id_relations where id = p_id for update;
+  v_single := pg2kafka.captured_by_row(v_tracked.relation);
+  v_tracked.columns := pg2kafka.table_columns(v_tracked.relation);
+  select attname, attnum into v_external_id, v_tracked.external_id_attnum
+  from pg_catalog.pg_attribute
+  where attrelid = v_tracked.relation and not attisdropped and attnum > 0
+    and (attname = v_tracked.external_id or attnum = v_tracked.external_id_attnum)
+  order by attname = v_tracked.external_id desc
+  limit 1;
+
+  -- Bounded are varchar(n) and char(n) with a small n, never their arrays; numeric by its nature.
+  select
+    array_agg(attname) filter (
+      where attlen = -1 and atttypid <> 'numeric'::regtype
+        and not (atttypid in ('varchar'::regtype, 'bpchar'::regtype) and atttypmod between 0 and 10000)
+    ),
+    array_agg(attname) filter (where atttypid in ('numeric'::regtype, 'jsonb'::regtype))
+  into v_unbounded, v_numbers
+  from pg_catalog.pg_attribute
+  where attrelid = v_tracked.relation and not attisdropped and attnum > 0;
+
+  if v_single then
+    v_names := 'v_name[1], v_name[2]';
+    select string_agg(format('%L::regclass', relation::oid), ', ') into v_depends
+    from (
+      select v_tracked.relation
+      union all
+      select relation from pg2kafka.table_members(v_tracked.relation) where not is_partition
+    ) t;
+    v_old := format('(select old.* from (values (%s)) one)', v_depends);
+    v_new := format('(select new.* from (values (%s)) one)', v_depends);
+  else
+    v_names := 'tg_table_schema, tg_table_name';
+    v_old := 'old_rows';
+    v_new := 'new_rows';
+  end if;
+  foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
+    v_operations := v_operations || format(
+      $body$
+  %1$s tg_op = %2$L then
+    select row_to_json(c.*)::text into v_columns
+    from (select r.* from (values (1)) one left join %3$s r on false) c;
+    if v_columns = %4$L then
+    %5$s;
+    else
+      execute pg2kafka.capture_current_statement(
+        tg_op, pg2kafka.column_names(v_columns),
+        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %6$L, v_relation, %7$L, %8$L),
+        '$1[1], $1[2]', %9$L, %10$L, %11$L
+      ) using %12$s;
+    end if;$body$,
+      case v_operation when 'INSERT' then 'if' else 'elsif' end,
+      v_operation,
+      case v_operation when 'DELETE' then v_old else v_new end,
+      v_tracked.columns,
+      pg2kafka.capture_statement(
+        v_operation, pg2kafka.column_names(v_tracked.columns), v_unbounded, v_numbers,
+        v_external_id, v_names, v_old, v_new, v_single
+      ),
+      v_tracked.external_id, v_tracked.relation::oid, v_tracked.external_id_attnum,
+      case when v_single then '(select ($2).*)' else v_old end,
+      case when v_single then '(select ($3).*)' else v_new end,
+      v_single,
+      case when not v_single then 'array[tg_table_schema, tg_table_name]'
+        when v_operation = 'INSERT' then 'v_name, new, new'
+        when v_operation = 'DELETE' then 'v_name, old, old'
+        else 'v_name, old, new' end
+    );
+  end loop;
+
+  -- Names come from the application: the body is quoted as a whole, whatever they contain.
+  v_body := format(
+    $body$
+declare
+  v_columns text;
+  %1$s
+begin
+  %2$s%3$s
+  elsif tg_op = 'TRUNCATE' then
+    %4$s
+  end if;
+  %5$s
+  return null;
+end;
+$body$,
+    case when v_single then format(
+      $sql$v_relation oid := coalesce(pg_partition_root(tg_relid), tg_relid);
+  v_name text[] := case when tg_nargs = 2 then array[tg_argv[0], tg_argv[1]]
+    else (pg_identify_object_as_address('pg_class'::regclass, v_relation, 0)).object_names end;$sql$
+    ) else
+      $sql$v_relation oid := tg_relid;
+  v_open text := current_setting('pg2kafka.open_statements', true);
+  v_nested bigint[];$sql$
+    end,
+    case when v_single then '' else
+      $sql$if v_open <> '' then
+    if v_open = concat('/', tg_relid, tg_op, '=', currval('pg2kafka.outbound_event_queue_id')) then
+      perform set_config('pg2kafka.open_statements', '', true);
+    else
+      v_nested := pg2kafka.close_statement(tg_relid, tg_op);
+    end if;
+  end if;
+  $sql$
+    end,
+    ltrim(v_operations),
+    case when v_single then format(
+      'perform pg2kafka.enqueue_truncate(%s, tg_relid, tg_when, tg_argv, v_name);', p_id
+    ) else
+      $sql$insert into pg2kafka.outbound_event_queue (external_id, table_schema, table_name, statement, data)
+    values (null, tg_table_schema, tg_table_name, 'TRUNCATE', '{}');$sql$
+    end,
+    case when v_single then '' else
+      $sql$if v_nested is not null then
+    perform pg2kafka.move_behind(v_nested, tg_table_schema, tg_table_name);
+  end if;$sql$
+    end
+  );
+  execute format(
+    $function$
+create or replace function pg2kafka.%I()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set intervalstyle = 'postgres'
+set extra_float_digits = '1'
+set bytea_output = 'hex'
+as %L
+    $function$,
+    'enqueue_event_' || p_id, v_body
+  );
+  execute format('revoke execute on function pg2kafka.%I() from public', 'enqueue_event_' || p_id);
+
+  update pg2kafka.external_id_relations
+  set columns = v_tracked.columns, external_id = coalesce(v_external_id, external_id),
+    external_id_attnum = v_tracked.external_id_attnum
+  where id = p_id;
+end;
+$$;

@@ -1,0 +1,38 @@
+/* Enqueue one SNAPSHOT event for each row of a tracked table, in the order of the rows.
+
+   setup() calls it; called again, it sends the table once more.
+
+   Locks:  as setup(), so that no change can come between.
+   Errors: row-level security that would hide rows is an error, not a smaller snapshot. */
+create or replace function pg2kafka.create_snapshot_events(p_table regclass)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = off
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set intervalstyle = 'postgres'
+set extra_float_digits = '1'
+set bytea_output = 'hex'
+as $$
+declare
+  v_tracked pg2kafka.external_id_relations;
+  v_columns text[];
+begin
+  perform pg2kafka.check_owner(p_table);
+  perform pg2kafka.check_isolation('create_snapshot_events()');
+  perform pg2kafka.lock_table(p_table);
+  select * into v_tracked from pg2kafka.external_id_relations where relation = p_table;
+  if not found then
+    raise exception 'pg2kafka: table % is not tracked', p_table
+    using errcode = 'undefined_object', hint = 'Call pg2kafka.setup() with the table and the column that becomes the key.';
+  end if;
+  v_columns := pg2kafka.column_names(pg2kafka.table_columns(p_table));
+  execute pg2kafka.capture_current_statement(
+    'SNAPSHOT', v_columns,
+    pg2kafka.external_id_column(v_columns, v_tracked.external_id, p_table, p_table, v_tracked.external_id_attnum),
+    '$1[1], $1[2]', null, format('(select * from %s offset 0)', p_table), true
+  ) using (pg_identify_object_as_address('pg_class'::regclass, p_table, 0)).object_names;
+end;
+$$;

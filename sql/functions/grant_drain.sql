@@ -1,0 +1,19 @@
+/* Give a role what the drain needs, and nothing else: it reads the queue, and writes through
+   functions that check its fencing token. */
+create or replace function pg2kafka.grant_drain(p_role regrole)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('grant usage on schema pg2kafka to %s', p_role);
+  execute format(
+    'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events to %s', p_role
+  );
+  execute format(
+    'grant execute on function pg2kafka.read_position(), pg2kafka.drawn_id(), pg2kafka.take_lease(bigint, integer),
+      pg2kafka.settle(bigint, bigint, integer, pg_snapshot, bigint, pg_snapshot, bigint, bigint, jsonb, jsonb, bigint[], integer, bigint),
+      pg2kafka.reclaim(integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean) to %s', p_role
+  );
+end;
+$$;

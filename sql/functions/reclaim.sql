@@ -1,0 +1,41 @@
+/* Empty one partition of the queue, if it has had its turn and all in it is delivered.
+
+   Nobody waits for this: a partition that a transaction still uses is left for another time.
+   The check comes in a later statement than the lock, so it sees all that was committed while
+   the partition was in use; it must, and therefore refuses to run under an older snapshot.
+
+   p_token  the fencing token of the drain
+   Returns  bytes given back */
+create or replace function pg2kafka.reclaim(p_generation integer, p_token bigint)
+returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_partition regclass;
+  v_bytes bigint;
+  v_delivered pg_snapshot;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'pg2kafka: reclaim() needs READ COMMITTED' using errcode = 'active_sql_transaction';
+  end if;
+  select partition, pg_total_relation_size(partition) into v_partition, v_bytes
+  from pg2kafka.resting_generations() where generation = p_generation;
+  if v_partition is null then
+    return 0;
+  end if;
+  begin
+    execute format('lock table only %s in access exclusive mode nowait', v_partition);
+  exception when lock_not_available then
+    return 0;
+  end;
+  select delivered into v_delivered from pg2kafka.drain_log
+  where token = p_token and number = (select max(number) from pg2kafka.drain_log);
+  if v_delivered is null or not pg2kafka.all_delivered(v_partition, v_delivered) then
+    return 0;
+  end if;
+  execute format('truncate table only %s', v_partition);
+  return v_bytes - pg_total_relation_size(v_partition);
+end;
+$$;

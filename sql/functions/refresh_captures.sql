@@ -1,0 +1,64 @@
+/* Bring capture up to date with tables that changed since: compile the functions of those whose
+   columns changed, note new names, and put triggers on new partitions and children. Until then
+   the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
+   name a new inheritance child, go unseen.
+
+   p_all    compile all of them, as after an upgrade
+   Returns  the number of tables brought up to date
+   Locks:   as setup() where triggers are missing, but in one try: a table in use waits for the
+            next call. Nothing is read from the tables. */
+create or replace function pg2kafka.refresh_captures(p_all boolean default false)
+returns integer
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '80ms'
+as $$
+declare
+  v_tracked record;
+  v_count integer := 0;
+begin
+  for v_tracked in
+    select r.id, n.nspname, c.relname, t.compile, t.rebuild, t.extend
+    from pg2kafka.external_id_relations r
+    join pg_catalog.pg_class c on c.oid = r.relation
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    join pg_catalog.pg_proc f on f.proname = 'enqueue_event_' || r.id and f.pronamespace = 'pg2kafka'::regnamespace
+    cross join lateral (
+      select
+        -- The function names the table's columns, and its oid, which a restored dump changes.
+        p_all or strpos(f.prosrc, format('%L', c.oid)) = 0 or r.columns <> (
+          select '{' || string_agg(to_json(a.attname)::text || ':null', ',' order by a.attnum) || '}'
+          from pg_catalog.pg_attribute a
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        ) as compile,
+        pg2kafka.captured_by_row(c.oid) <> (f.prosrc not like '%close_statement%') as rebuild,
+        pg2kafka.captured_by_row(c.oid) and exists (
+          select from pg2kafka.table_members(c.oid) m where not pg2kafka.has_member_triggers(r.id, m.relation)
+        ) as extend
+    ) t
+    where r.columns is not null
+      -- Nothing is locked, and so nothing written, where nothing changed.
+      and (t.compile or t.rebuild or t.extend or (r.table_schema, r.table_name) <> (n.nspname, c.relname))
+    for update of r skip locked
+  loop
+    update pg2kafka.external_id_relations
+    set table_schema = v_tracked.nspname, table_name = v_tracked.relname
+    where id = v_tracked.id and (table_schema, table_name) <> (v_tracked.nspname, v_tracked.relname);
+    if v_tracked.compile or v_tracked.rebuild or v_tracked.extend then
+      begin
+        perform pg2kafka.compile_capture(v_tracked.id);
+        if v_tracked.rebuild then
+          perform pg2kafka.create_triggers(v_tracked.id);
+        elsif v_tracked.extend then
+          perform pg2kafka.create_member_triggers(v_tracked.id);
+        end if;
+        v_count := v_count + 1;
+      exception when lock_not_available or deadlock_detected then
+        null;
+      end;
+    end if;
+  end loop;
+  return v_count;
+end;
+$$;

@@ -1,0 +1,71 @@
+/* Track a table: from now on each change to it becomes an event, and each row that it holds
+   now becomes a SNAPSHOT event.
+
+   p_external_id  the column whose value becomes the message's key
+
+   Locks:   SHARE ROW EXCLUSIVE on the table until the transaction ends: writers wait, readers
+            do not. See lock_table() for how it is taken.
+   Errors:  a table or column that cannot be tracked is refused before anything is changed.
+            A table that is tracked already: a WARNING and nothing else. */
+create or replace function pg2kafka.setup(p_table regclass, p_external_id text)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_class pg_catalog.pg_class;
+  v_schema name;
+  v_id integer;
+begin
+  perform pg2kafka.check_isolation('setup()');
+  perform pg_current_xact_id();
+  select * into v_class from pg_catalog.pg_class where oid = p_table;
+  v_schema := v_class.relnamespace::regnamespace;
+  if v_class.relkind not in ('r', 'p') or v_class.relpersistence = 't'
+    or v_class.relnamespace in ('pg2kafka'::regnamespace, 'pg_catalog'::regnamespace)
+  then
+    raise exception 'pg2kafka: % cannot be tracked: it is not an ordinary or partitioned table of the application', p_table
+    using errcode = 'wrong_object_type', hint = 'Pass a table. Views, foreign and temporary tables take no triggers of this kind.';
+  end if;
+  if v_class.relispartition then
+    raise exception 'pg2kafka: table % is a partition', p_table
+    using errcode = 'wrong_object_type', hint = format('Track %s instead: its partitions are tracked with it.', pg_partition_root(p_table));
+  end if;
+  perform pg2kafka.check_owner(p_table);
+  perform pg_advisory_xact_lock('pg2kafka.external_id_relations'::regclass::oid::integer, p_table::oid::integer);
+  if exists (select from pg2kafka.external_id_relations where relation = p_table) then
+    raise warning 'pg2kafka: table % is tracked already. Skipping setup.', p_table;
+    return;
+  end if;
+  if not exists (
+    select from pg_catalog.pg_attribute
+    where attrelid = p_table and attname = p_external_id and attnum > 0 and not attisdropped
+  ) then
+    raise exception 'pg2kafka: table % has no column "%"', p_table, p_external_id
+    using errcode = 'undefined_column', hint = 'Pass an existing column as the external id, written as in the table, capitals too.';
+  end if;
+  perform pg2kafka.check_topic(p_table);
+  perform pg2kafka.lock_table(p_table);
+
+  insert into pg2kafka.external_id_relations (external_id, table_name, table_schema, relation)
+  select p_external_id, c.relname, n.nspname, c.oid
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where c.oid = p_table
+  returning id into v_id;
+  perform pg2kafka.compile_capture(v_id);
+  perform pg2kafka.create_triggers(v_id);
+  perform pg2kafka.create_snapshot_events(p_table);
+
+  if not exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    where i.indrelid = p_table and a.attname = p_external_id
+      and i.indisunique and i.indisvalid and i.indnkeyatts = 1 and i.indpred is null
+  ) then
+    raise notice 'pg2kafka: no unique index covers %.% alone: rows that share a value share a key, and their events come in the order in which their transactions became visible',
+      p_table, quote_ident(p_external_id);
+  end if;
+end;
+$$;

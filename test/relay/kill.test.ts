@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { createTopic } from "../local/topics.ts";
+import { useDatabase, waitFor } from "../support/database.ts";
+import { type Command, startCommand } from "./command.ts";
+import { one, receive, useKafka, withoutRepeats } from "./support.ts";
+
+const KILLS = 25;
+const KEYS = 40;
+const EVENTS_PER_ROUND = 400;
+/** Long enough to connect to Kafka and settle some batches. */
+const KILL_AFTER_MS_MAX = 200;
+
+const server = useDatabase(18);
+const cluster = useKafka();
+const topic = () => `pg2kafka.${server.database.name}.t`;
+
+function startDrain(): Command {
+  return startCommand("drain", {
+    DATABASE_URL: server.database.url,
+    KAFKA_BROKER: cluster.brokers.join(","),
+    BATCH_EVENTS_MAX: "20",
+    REQUEST_TIMEOUT_MS: "2000",
+  });
+}
+
+async function lastNumber(): Promise<number> {
+  const { number } = await one<{ number: number }>(
+    server.sql,
+    "select coalesce(max(number), 0)::int as number from pg2kafka.drain_log",
+  );
+  return number;
+}
+
+/** As if the lease's time had passed. */
+async function expireLease(): Promise<void> {
+  await server.sql`update pg2kafka.drain_log set leased_until = now()`;
+}
+
+/** Events of KEYS rows, numbered in their order. */
+async function enqueueRound(round: number): Promise<void> {
+  await server.sql.unsafe(`
+    insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+    select 'k' || n % ${KEYS}, 't', 'UPDATE', json_build_object('n', n)
+    from generate_series(${round * EVENTS_PER_ROUND + 1}, ${(round + 1) * EVENTS_PER_ROUND}) n`);
+}
+
+/** @returns how many repeats there were */
+async function expectAllInOrder(events: number): Promise<number> {
+  const { messages, repeats } = withoutRepeats(await receive(cluster.brokers, topic()));
+  const numbers = messages.map(({ data }) => Number(data!["n"]));
+  expect([...numbers].sort((a, b) => a - b)).toEqual(
+    Array.from({ length: events }, (_, index) => index + 1),
+  );
+  const byKey = Map.groupBy(messages, ({ key }) => key);
+  for (const [key, ofKey] of byKey) {
+    const own = ofKey.map(({ data }) => Number(data!["n"]));
+    expect(own, `${key}`).toEqual([...own].sort((a, b) => a - b));
+  }
+  return repeats;
+}
+
+describe("npm run drain", () => {
+  test(`is killed ${KILLS} times while it works: nothing is lost, and each key's order stays`, async () => {
+    await createTopic(cluster.brokers, topic(), { partitions: 3 });
+    let settledBeforeKill = 0;
+    for (let round = 0; round < KILLS; round++) {
+      await enqueueRound(round);
+      const before = await lastNumber();
+      const drain = startDrain();
+      await waitFor(async () => (await lastNumber()) > before, { timeoutMs: 20_000 });
+      // At a random moment of its work: not a wait for something to become true.
+      await sleep(Math.random() * KILL_AFTER_MS_MAX);
+      drain.kill("SIGKILL");
+      const { signal } = await drain.finished;
+      expect(signal).toBe("SIGKILL");
+      settledBeforeKill += (await lastNumber()) - before;
+      await expireLease();
+    }
+    const { code, lastLine } = await startDrain().finished;
+    expect(JSON.parse(lastLine)).toMatchObject({ drained: true, stopped: null });
+    expect(code).toBe(0);
+    const repeats = await expectAllInOrder(KILLS * EVENTS_PER_ROUND);
+    // Each kill repeats the batch under way at most, and the requests of one batch.
+    expect(repeats).toBeLessThanOrEqual(KILLS * 20);
+    console.log(`${KILLS} kills, ${settledBeforeKill} log entries before them, ${repeats} repeats`);
+  });
+
+  test("is frozen while another drain takes over, and thawed: it changes nothing, and each key's order stays", async () => {
+    await createTopic(cluster.brokers, topic(), { partitions: 3 });
+    for (let round = 0; round < 5; round++) await enqueueRound(round);
+    const stale = startDrain();
+    await waitFor(async () => (await lastNumber()) > 3, { timeoutMs: 20_000 });
+    process.kill(stale.pid, "SIGSTOP");
+    const frozenAt = await lastNumber();
+    await expireLease();
+    const { lastLine } = await startDrain().finished;
+    expect(JSON.parse(lastLine)).toMatchObject({ drained: true });
+    expect(await lastNumber()).toBeGreaterThan(frozenAt);
+    const numberBefore = await lastNumber();
+    await enqueueRound(5);
+    process.kill(stale.pid, "SIGCONT");
+    const finished = await stale.finished;
+    expect(JSON.parse(finished.lastLine)).toMatchObject({
+      drained: false,
+      stopped: { code: "LEASE_LOST" },
+    });
+    expect(finished.code).toBe(1);
+    expect(await lastNumber()).toBe(numberBefore);
+    await startDrain().finished;
+    expect(await expectAllInOrder(6 * EVENTS_PER_ROUND)).toBeLessThanOrEqual(20);
+  });
+});

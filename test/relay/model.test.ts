@@ -1,0 +1,250 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Sql } from "postgres";
+import { expect, test } from "vitest";
+import { createTopic } from "../local/topics.ts";
+import { useDatabase, waitFor } from "../support/database.ts";
+import { startCommand } from "./command.ts";
+import {
+  drainToKafka,
+  one,
+  type Received,
+  receive,
+  useKafka,
+  withoutRepeats,
+  writer,
+} from "./support.ts";
+
+/* Random concurrent transactions on three tables, while drains run and are killed. Each row has
+   a version that every change of it raises by one, so that a lost, repeated or overtaken event
+   shows as a gap. What each topic adds up to must be the table. PG2KAFKA_TEST_SEED repeats the
+   choices of a run; the timing of its transactions is Postgres' own. */
+
+const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? Date.now() % 1_000_000_000);
+const DURATION_MS = 14_000;
+const WRITERS = 6;
+const WRITERS_THAT_PAUSE = 2;
+const KEYS = 12;
+const ROLLED_BACK = "ROLLED BACK";
+
+const server = useDatabase(18);
+const cluster = useKafka();
+const topicOf = (table: string) => `pg2kafka.${server.database.name}.${table}`;
+
+/** How a table is written, and how many partitions its topic has. */
+const TABLES = {
+  /** Contended by all writers. */
+  accounts: { partitions: 3 },
+  /** Rows change their key: in order only within one partition. */
+  products: { partitions: 1 },
+  /** Written in bulk, and emptied now and then. */
+  drafts: { partitions: 2 },
+} as const;
+
+type Table = keyof typeof TABLES;
+
+type Random = (below: number) => number;
+
+/** The same numbers for the same seed. mulberry32 */
+function randomFrom(seed: number): Random {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4_294_967_296) * below);
+  };
+}
+
+function pick<Item>(random: Random, items: readonly Item[]): Item {
+  return items[random(items.length)]!;
+}
+
+/** A change to one of the tables, marked so that it can be told whether it was to be kept. */
+function randomStatement(random: Random, note: string): string {
+  const key = random(KEYS);
+  const other = random(KEYS);
+  const text = `${note} ${random(1_000)} é"\\n`;
+  return pick(random, [
+    `insert into accounts values (${key}, 1, $$${text}$$) on conflict do nothing`,
+    `insert into accounts values (${key}, 1, $$${text}$$)
+       on conflict (id) do update set version = accounts.version + 1, note = excluded.note`,
+    `update accounts set version = version + 1, note = $$${text}$$ where id = ${key}`,
+    `update accounts set version = version + 1, note = $$${text}$$ where id = ${key}`,
+    `update accounts set version = version + 1 where id in (${key}, ${other})`,
+    `delete from accounts where id = ${key}`,
+    `insert into products (sku, version, note) values ('s${key}', 1, $$${text}$$)
+       on conflict do nothing`,
+    `update products set version = version + 1, note = $$${text}$$ where sku = 's${key}'`,
+    `update products set sku = 's${other}', version = version + 1 where sku = 's${key}'
+       and not exists (select from products where sku = 's${other}')`,
+    `delete from products where sku = 's${key}'`,
+    `insert into drafts select n, 1, $$${text}$$ from generate_series(${key}, ${key + 8}) n
+       on conflict do nothing`,
+    `update drafts set version = version + 1, note = $$${text}$$ where id between ${key} and ${key + 5}`,
+    `delete from drafts where id % 7 = ${key % 7}`,
+    random(6) === 0
+      ? "truncate drafts"
+      : `update drafts set version = version + 1 where id = ${key}`,
+  ]);
+}
+
+/** One transaction. Those that lose a lock or a deadlock are rolled back, as applications do. */
+async function randomTransaction(session: Sql, random: Random, pause: () => Promise<void>) {
+  const isKept = random(5) > 0;
+  const note = () => (isKept ? "kept" : ROLLED_BACK);
+  const run = async (text: string) => {
+    await session.unsafe(text);
+  };
+  try {
+    await run("begin");
+    for (let left = 1 + random(6); left > 0; left--) {
+      const kind = random(8);
+      if (kind === 0) {
+        await run("savepoint s");
+        await run(randomStatement(random, ROLLED_BACK));
+        await run("rollback to s");
+      } else if (kind === 1) {
+        await run("savepoint s");
+        await run(randomStatement(random, note()));
+        await run("release s");
+      } else await run(randomStatement(random, note()));
+      await pause();
+    }
+    await run(isKept ? "commit" : "rollback");
+  } catch (error) {
+    const { code = "" } = error as { code?: string };
+    // Deadlock, lock timeout, two writers who move a row to one key.
+    if (!["40P01", "55P03", "23505"].includes(code)) throw error;
+    await run("rollback");
+  }
+}
+
+test(`what arrives is what was committed, in the order of each row (seed ${SEED})`, async () => {
+  const { sql, database } = server;
+  await sql.unsafe(`
+    create table accounts (id int primary key, version int not null, note text);
+    create table products (
+      uid int generated always as identity, sku text unique, version int not null, note text);
+    create table drafts (id int primary key, version int not null, note text);
+    insert into accounts values (0, 1, 'before'), (1, 1, 'before');
+    select pg2kafka.setup('accounts', 'id');
+    select pg2kafka.setup('products', 'sku');
+    select pg2kafka.setup('drafts', 'id')`);
+  for (const [table, options] of Object.entries(TABLES)) {
+    await createTopic(cluster.brokers, topicOf(table), options);
+  }
+
+  let drains = 0;
+  let kills = 0;
+  let transactions = 0;
+  let isOver = false;
+  /** Some writers hold some transactions open while drains pass. */
+  const maybePause = async (random: Random, index: number) => {
+    if (index >= WRITERS_THAT_PAUSE || random(12) > 0) return;
+    const until = drains + 2;
+    await waitFor(() => drains >= until || isOver, { timeoutMs: DURATION_MS + 20_000 });
+  };
+  const endMs = performance.now() + DURATION_MS;
+
+  const writers = Array.from({ length: WRITERS }, async (_, index) => {
+    const random = randomFrom(SEED + index);
+    const session = writer(database);
+    await session.unsafe("set lock_timeout = '400ms'; set deadlock_timeout = '50ms'");
+    while (performance.now() < endMs) {
+      await randomTransaction(session, random, () => maybePause(random, index));
+      transactions += 1;
+    }
+  });
+
+  const random = randomFrom(SEED - 1);
+  const drainUntilOver = async () => {
+    while (!isOver) {
+      const batch = String(1 + random(30));
+      if (random(3) > 0) {
+        await drainToKafka(database, cluster.brokers, { BATCH_EVENTS_MAX: batch });
+      } else {
+        const child = startCommand("drain", {
+          DATABASE_URL: database.url,
+          KAFKA_BROKER: cluster.brokers.join(","),
+          BATCH_EVENTS_MAX: batch,
+        });
+        // At a random moment of its start or its work: not a wait for something to become true.
+        await sleep(300 + random(700));
+        child.kill("SIGKILL");
+        if ((await child.finished).signal === "SIGKILL") kills += 1;
+        await sql`update pg2kafka.drain_log set leased_until = now()`;
+      }
+      drains += 1;
+    }
+  };
+  const draining = drainUntilOver();
+  await Promise.race([Promise.all(writers), draining]);
+  isOver = true;
+  await Promise.all([...writers, draining]);
+  const last = await drainToKafka(database, cluster.brokers);
+  expect(last).toMatchObject({ drained: true, parked: 0, stopped: null });
+
+  let repeats = 0;
+  const arrived = new Set<string>();
+  for (const table of Object.keys(TABLES) as Table[]) {
+    const received = await receive(cluster.brokers, topicOf(table));
+    const once = withoutRepeats(received);
+    repeats += once.repeats;
+    for (const { uuid } of once.messages) arrived.add(uuid);
+    expect(foldRows(once.messages, table), table).toEqual(await rowsOf(sql, table));
+    for (const { data } of once.messages) expect(JSON.stringify(data)).not.toContain(ROLLED_BACK);
+  }
+  const queued = await sql<{ uuid: string }[]>`select uuid from pg2kafka.outbound_event_queue`;
+  // Emptied partitions take four minutes.
+  expect([...arrived].sort()).toEqual(queued.map(({ uuid }) => uuid).sort());
+  if (kills === 0) expect(repeats).toBe(0);
+  expect(transactions).toBeGreaterThan(50);
+  expect(drains).toBeGreaterThan(5);
+  console.log(
+    `seed ${SEED}: ${transactions} transactions, ${arrived.size} events, ${drains} drains, ` +
+      `${kills} killed, ${repeats} repeats`,
+  );
+});
+
+type Row = Record<string, unknown>;
+
+/** What a consumer holds at the end; on the way, no row may skip or go back a version. */
+function foldRows(messages: readonly Received[], table: Table): Row[] {
+  const keyColumn = table === "products" ? "sku" : "id";
+  const held = new Map<string, Row>();
+  for (const { key, statement, data, partition } of messages) {
+    if (statement === "TRUNCATE") {
+      for (const [id, row] of held) if (row["partition"] === partition) held.delete(id);
+      continue;
+    }
+    const before = held.get(key!);
+    const what = `${statement} of ${table} ${key}: ${JSON.stringify(data)}`;
+    if (statement === "DELETE") {
+      expect(before, what).toBeDefined();
+      held.delete(key!);
+    } else if (statement === "UPDATE") {
+      expect(before, what).toBeDefined();
+      expect(data!["version"], what).toBe(Number(before!["version"]) + 1);
+      held.delete(key!);
+      held.set(String(data![keyColumn] ?? key), { ...before, ...data, partition });
+    } else {
+      expect(before, what).toBeUndefined();
+      expect(data!["version"], what).toBe(1);
+      held.set(key!, { ...data, partition });
+    }
+  }
+  return [...held.values()]
+    .map(({ partition: _, ...row }) => row)
+    .sort((a, b) => String(a[keyColumn]).localeCompare(String(b[keyColumn])));
+}
+
+async function rowsOf(sql: Sql, table: Table): Promise<Row[]> {
+  const keyColumn = table === "products" ? "sku" : "id";
+  const { rows } = await one<{ rows: string }>(
+    sql,
+    `select coalesce(json_agg(t), '[]')::text as rows from ${table} t`,
+  );
+  return (JSON.parse(rows) as Row[]).sort((a, b) =>
+    String(a[keyColumn]).localeCompare(String(b[keyColumn])),
+  );
+}

@@ -1,0 +1,732 @@
+import type { Sql } from "postgres";
+import { describe, expect, test } from "vitest";
+import { dryRun } from "../../functions/core/drain.ts";
+import {
+  type Batch,
+  type BatchLimits,
+  createQueue,
+  type Lease,
+  type Position,
+  type Queue,
+} from "../../functions/core/queue.ts";
+import {
+  schema,
+  type TestDatabase,
+  useDatabase,
+  versions,
+  waitUntilBlocked,
+} from "../support/database.ts";
+import {
+  configFor,
+  drainedKeys,
+  drainInto,
+  drainSession,
+  enqueue,
+  enqueueMany,
+  idleGeneration,
+  idleGenerations,
+  one,
+  recorder,
+  writer,
+} from "./support.ts";
+
+const LIMITS: BatchLimits = { eventsMax: 100, bytesMax: 1_000_000, eventBytesMax: 500_000 };
+const NOTHING = { parked: [], retried: [], unparked: [] };
+const PARKED_MAX = { eventsMax: 100, bytesMax: 1_000_000 };
+
+function keysOf({ events }: Batch): (string | null)[] {
+  return events.map(({ externalId }) => externalId);
+}
+
+async function leased(queue: Queue, leaseMs = 60_000): Promise<Lease> {
+  const lease = await queue.takeLease((await queue.readState()).number, leaseMs);
+  expect(lease).not.toBeNull();
+  return lease!;
+}
+
+/** Read all that is there, batch by batch; each is settled. */
+async function readBatches(queue: Queue, limits: Partial<BatchLimits> = {}): Promise<Batch[]> {
+  const lease = await leased(queue);
+  const batches: Batch[] = [];
+  let { position } = await queue.readState();
+  for (;;) {
+    const batch = await queue.fetch(position, lease.drawnId, { ...LIMITS, ...limits });
+    if (batch.events.length > 0) batches.push(batch);
+    position = batch.after;
+    await queue.settle(lease, 60_000, { position, ...NOTHING }, PARKED_MAX);
+    if (position.target === null) break;
+  }
+  await queue.settle(lease, 0, { position, ...NOTHING }, PARKED_MAX);
+  return batches;
+}
+
+async function bytesOf(sql: Sql, relation = "pg2kafka.outbound_event_queue"): Promise<number> {
+  const { bytes } = await one<{ bytes: string }>(
+    sql,
+    `select sum(pg_total_relation_size(relid)) as bytes from pg_partition_tree('${relation}')
+     where isleaf`,
+  );
+  return Number(bytes);
+}
+
+async function countIn(sql: Sql, generation: number): Promise<number> {
+  const { count } = await one<{ count: string }>(
+    sql,
+    `select count(*) from pg2kafka.outbound_event_queue_${generation}`,
+  );
+  return Number(count);
+}
+
+describe.each(versions)("the queue on Postgres %i", (version) => {
+  const server = useDatabase(version);
+
+  test("an event whose transaction commits after higher ids were delivered is delivered", async () => {
+    const [late, other] = [writer(server.database), writer(server.database)];
+    await late.unsafe("begin");
+    await enqueue(late, "late");
+    await enqueue(other, "early");
+    expect(await drainedKeys(server.database)).toEqual(["early"]);
+    expect(await drainedKeys(server.database)).toEqual([]);
+    await late.unsafe("commit");
+    await enqueue(other, "after");
+    expect(await drainedKeys(server.database)).toEqual(["late", "after"]);
+    expect(await drainedKeys(server.database)).toEqual([]);
+  });
+
+  test("so is one whose transaction is the newest of all, which no snapshot lists as in progress", async () => {
+    const [first, newest] = [writer(server.database), writer(server.database)];
+    await first.unsafe("begin");
+    await first.unsafe("select pg_current_xact_id()");
+    await newest.unsafe("begin");
+    await enqueue(newest, "newest");
+    await enqueue(first, "first");
+    await first.unsafe("commit");
+    expect(await drainedKeys(server.database)).toEqual(["first"]);
+    await newest.unsafe("commit");
+    expect(await drainedKeys(server.database)).toEqual(["newest"]);
+  });
+
+  test("two writers of one row come in the order of its lock, though the first has the higher transaction id", async () => {
+    const [waiting, holding] = [writer(server.database), writer(server.database)];
+    await server.sql`create table account (id int primary key, balance int)`;
+    await server.sql`select pg2kafka.setup('account', 'id')`;
+    await server.sql`insert into account values (1, 0)`;
+    await waiting.unsafe("begin");
+    const { pid } = await one<{ pid: number }>(
+      waiting,
+      "select pg_current_xact_id(), pg_backend_pid() as pid",
+    );
+    await holding.unsafe("begin");
+    await holding.unsafe("update account set balance = 1");
+    const second = waiting.unsafe("update account set balance = 2").execute();
+    await waitUntilBlocked(server.sql, pid);
+    await holding.unsafe("commit");
+    await second;
+    await waiting.unsafe("commit");
+
+    const producer = recorder();
+    await drainInto(server.database, producer);
+    const balances = producer.messages.map(({ value }) => JSON.parse(String(value)).data.balance);
+    expect(balances).toEqual([0, 1, 2]);
+  });
+
+  test("a writer's transaction is held open while thousands of events pass: each is read once", async () => {
+    const held = writer(server.database);
+    await held.unsafe("begin");
+    await enqueue(held, "held");
+    const plans: Plan[] = [];
+    const sql = explainedSession(server.database, plans);
+    const rounds = 10;
+    for (let round = 0; round < rounds; round++) {
+      await enqueueMany(server.sql, 300);
+      expect(await drainedKeys(server.database, { sql })).toHaveLength(300);
+    }
+    await held.unsafe("commit");
+    expect(await drainedKeys(server.database, { sql })).toEqual(["held"]);
+
+    const scans = plans.flatMap(queueScans);
+    const rowsRead = scans.reduce((sum, scan) => sum + scan.rows, 0);
+    // Besides, each drain looks at the first event before it takes the lease.
+    expect(rowsRead).toBeGreaterThanOrEqual(rounds * 301);
+    expect(rowsRead).toBeLessThan(rounds * 310);
+  });
+
+  test("partitions that were never analysed are read by their indexes, and so is the check before a TRUNCATE", async () => {
+    const held = writer(server.database);
+    const idle = idleGeneration();
+    await held.unsafe("begin");
+    await enqueue(held, { key: "held", generation: idle });
+    await enqueueMany(server.sql, 20_000, { generation: idle });
+    await readBatches(createQueue(drainSession(server.database)), { eventsMax: 5_000 });
+    await enqueueMany(server.sql, 50);
+    await held.unsafe("commit");
+
+    const plans: Plan[] = [];
+    const sql = explainedSession(server.database, plans);
+    const producer = recorder();
+    const { reclaimedBytes } = await drainInto(server.database, producer, { sql });
+    expect(producer.messages).toHaveLength(51);
+    expect(reclaimedBytes).toBeGreaterThan(1_000_000);
+    const scans = plans.flatMap(queueScans);
+    expect(scans.length).toBeGreaterThan(4);
+    const kinds = new Set(scans.map(({ kind }) => kind));
+    expect(kinds).toEqual(new Set(["Index Scan", "Index Only Scan"]));
+    const touched = scans.reduce((sum, { rows, removed }) => sum + rows + removed, 0);
+    expect(touched).toBeLessThan(400);
+  });
+
+  describe("a span of events is cut into batches", () => {
+    test("by count, and one of exactly that many ends with nothing left over", async () => {
+      await enqueueMany(server.sql, 6);
+      const queue = createQueue(drainSession(server.database));
+      const batches = await readBatches(queue, { eventsMax: 3 });
+      expect(batches.map(keysOf)).toEqual([
+        ["1", "2", "3"],
+        ["4", "5", "6"],
+      ]);
+      expect(batches[1]!.after.target).not.toBeNull();
+      expect((await queue.readState()).position.target).toBeNull();
+    });
+
+    test("by bytes of the text, however small it is stored", async () => {
+      const data = JSON.stringify("x".repeat(100_000));
+      await enqueueMany(server.sql, 7, { data });
+      const batches = await readBatches(createQueue(drainSession(server.database)), {
+        bytesMax: 350_000,
+      });
+      expect(batches.map(({ events }) => events.length)).toEqual([3, 3, 1]);
+      expect(batches[0]!.events[0]).toMatchObject({ data, dataBytes: data.length });
+    });
+
+    test("a single larger event comes alone", async () => {
+      const large = JSON.stringify("x".repeat(300_000));
+      await enqueue(server.sql, "a", { key: "large", data: large }, "b", "c");
+      const batches = await readBatches(createQueue(drainSession(server.database)), {
+        bytesMax: 1_000,
+      });
+      expect(batches.map(keysOf)).toEqual([["a"], ["large"], ["b", "c"]]);
+      expect(batches[1]!.events[0]!.data).toBe(large);
+    });
+
+    test("data over the bound of an event is not read, only measured", async () => {
+      const large = JSON.stringify("x".repeat(600_000));
+      await enqueue(server.sql, { key: "large", data: large }, { key: "none", data: null });
+      const [batch] = await readBatches(createQueue(drainSession(server.database)));
+      expect(batch!.events).toMatchObject([
+        { data: null, dataBytes: large.length },
+        { data: null, dataBytes: null },
+      ]);
+    });
+
+    test("events that become visible in the middle of it come after it, also with lower ids", async () => {
+      const late = writer(server.database);
+      await late.unsafe("begin");
+      await enqueue(late, "late");
+      await enqueueMany(server.sql, 4);
+      const queue = createQueue(drainSession(server.database));
+      const lease = await leased(queue);
+      const { position } = await queue.readState();
+      const limits = { ...LIMITS, eventsMax: 2 };
+      const one = await queue.fetch(position, lease.drawnId, limits);
+      await late.unsafe("commit");
+      await enqueue(server.sql, "new");
+      const two = await queue.fetch(one.after, lease.drawnId, limits);
+      const end = await queue.fetch(two.after, lease.drawnId, limits);
+      const next = await queue.fetch(end.after, lease.drawnId, limits);
+      expect([one, two, end, next].map(keysOf)).toEqual([
+        ["1", "2"],
+        ["3", "4"],
+        [],
+        ["late", "new"],
+      ]);
+    });
+
+    test("a large transaction that commits late is cut too, and no event is read twice", async () => {
+      const late = writer(server.database);
+      await late.unsafe("begin");
+      await enqueueMany(late, 9_000);
+      await enqueue(server.sql, "early");
+      const plans: Plan[] = [];
+      const queue = createQueue(explainedSession(server.database, plans));
+      expect((await readBatches(queue)).map(keysOf)).toEqual([["early"]]);
+      await enqueueMany(late, 500);
+      await late.unsafe("commit");
+      plans.length = 0;
+      const batches = await readBatches(queue, { eventsMax: 1_000 });
+      expect(batches.map(({ events }) => events.length)).toEqual([...Array(9).fill(1_000), 500]);
+      const scans = plans.flatMap(queueScans);
+      const rowsRead = scans.reduce((sum, { rows, removed }) => sum + rows + removed, 0);
+      expect(rowsRead).toBeLessThan(9_600);
+      const ids = batches.flatMap(({ events }) => events.map(({ id }) => id));
+      expect(ids).toEqual([...new Set(ids)].sort((a, b) => (a < b ? -1 : 1)));
+    });
+  });
+
+  test("savepoints: what was rolled back never comes, the rest comes when all of it is committed", async () => {
+    const nested = writer(server.database);
+    await nested.unsafe("begin; savepoint a");
+    await enqueue(nested, "kept");
+    await nested.unsafe("savepoint b");
+    await enqueue(nested, "rolled back");
+    await nested.unsafe("rollback to b");
+    await enqueue(nested, "kept too");
+    await nested.unsafe("release a");
+    await enqueue(server.sql, "other");
+    expect(await drainedKeys(server.database)).toEqual(["other"]);
+    await nested.unsafe("commit");
+    expect(await drainedKeys(server.database)).toEqual(["kept", "kept too"]);
+  });
+
+  test.each(["serializable", "repeatable read"])(
+    "works where %s is the database's default, and leaves writers alone",
+    async (isolation) => {
+      const { database } = server;
+      await server.sql.unsafe(
+        `alter database ${database.name} set default_transaction_isolation = '${isolation}'`,
+      );
+      const [late, other] = [writer(database), writer(database)];
+      const sql = drainSession(database);
+      const idle = idleGeneration();
+      await late.unsafe("begin");
+      await enqueue(late, { key: "late", generation: idle });
+      await enqueue(other, { key: "early", generation: idle });
+      expect(await drainedKeys(database, { sql })).toEqual(["early"]);
+      await late.unsafe("commit");
+      expect(await drainedKeys(database, { sql })).toEqual(["late"]);
+      expect(await countIn(other, idle)).toBe(0);
+    },
+  );
+
+  describe("what is delivered gives its space back", () => {
+    test("while a reader's old snapshot is held", async () => {
+      const idle = idleGeneration();
+      const reader = writer(server.database);
+      await reader.unsafe("begin isolation level repeatable read");
+      await reader.unsafe("select count(*) from pg_catalog.pg_class");
+      const empty = await bytesOf(server.sql);
+      await enqueueMany(server.sql, 20_000, { generation: idle });
+      expect(await bytesOf(server.sql)).toBeGreaterThan(empty + 1_000_000);
+      const report = await drainInto(server.database, recorder());
+      expect(report).toMatchObject({ delivered: 20_000, drained: true });
+      expect(report.reclaimedBytes).toBeGreaterThan(1_000_000);
+      expect(await bytesOf(server.sql)).toBe(empty);
+    });
+
+    test("by a drain that finds nothing to deliver, when the turn of its partition is over", async () => {
+      const { current } = await one<{ current: number }>(
+        server.sql,
+        `insert into pg2kafka.outbound_event_queue (table_name, statement, data)
+         values ('t', 'INSERT', '{}') returning generation as current`,
+      );
+      expect(await drainInto(server.database, recorder())).toMatchObject({ reclaimedBytes: 0 });
+      expect(await countIn(server.sql, current)).toBe(1);
+      // Two minutes are not waited for: the rows move to where they would be then.
+      const idle = idleGeneration();
+      await server.sql.unsafe(`update pg2kafka.outbound_event_queue set generation = ${idle}`);
+      const report = await drainInto(server.database, recorder());
+      expect(report).toMatchObject({ delivered: 0, drained: true });
+      expect(report.reclaimedBytes).toBeGreaterThan(0);
+      expect(await countIn(server.sql, idle)).toBe(0);
+    });
+
+    test("but for the partition in which a transaction still has a lock, until that ends", async () => {
+      const [used, free] = await idleGenerations();
+      await enqueueMany(server.sql, 1_000, { generation: used });
+      await enqueueMany(server.sql, 1_000, { generation: free });
+      const reader = writer(server.database);
+      await reader.unsafe("begin");
+      await reader.unsafe(`select count(*) from pg2kafka.outbound_event_queue_${used}`);
+      await drainInto(server.database, recorder());
+      expect(await countIn(server.sql, used)).toBe(1_000);
+      expect(await countIn(server.sql, free)).toBe(0);
+      await reader.unsafe("commit");
+      await drainInto(server.database, recorder());
+      expect(await countIn(server.sql, used)).toBe(0);
+    });
+
+    test("and not before it is delivered, though it came late and the lock was had", async () => {
+      const idle = idleGeneration();
+      const late = writer(server.database);
+      await late.unsafe("begin");
+      await enqueue(late, { key: "late", generation: idle });
+      await enqueue(server.sql, { key: "early", generation: idle });
+      const queue = createQueue(drainSession(server.database));
+      await readBatches(queue);
+      await late.unsafe("commit");
+
+      const lease = await leased(queue);
+      expect(await queue.reclaim(lease)).toBe(0);
+      expect(await countIn(server.sql, idle)).toBe(2);
+      const { position } = await queue.readState();
+      await queue.settle(lease, 0, { position, ...NOTHING }, PARKED_MAX);
+      expect(await drainedKeys(server.database)).toEqual(["late"]);
+      expect(await countIn(server.sql, idle)).toBe(0);
+    });
+
+    test("nor by a transaction whose snapshot may be older than its lock", async () => {
+      const idle = idleGeneration();
+      await enqueue(server.sql, { key: "1", generation: idle });
+      await drainedKeys(server.database);
+      const session = writer(server.database);
+      await session.unsafe("begin isolation level repeatable read");
+      await expect(session.unsafe(`select pg2kafka.reclaim(${idle}, 1)`)).rejects.toThrow(
+        "pg2kafka: reclaim() needs READ COMMITTED",
+      );
+    });
+
+    test("and no writer waits for it: it steps back at once from a partition in use", async () => {
+      const idle = idleGeneration();
+      await enqueue(server.sql, { key: "1", generation: idle });
+      const holder = writer(server.database);
+      await holder.unsafe("begin");
+      await enqueue(holder, { key: "held", generation: idle });
+      const queue = createQueue(drainSession(server.database));
+      await readBatches(queue);
+      const lease = await leased(queue);
+      // It would wait in a queue of locks if reclaim() did, and this test would hang.
+      const other = writer(server.database);
+      await other.unsafe("set lock_timeout = '5s'");
+      const [bytes] = await Promise.all([
+        queue.reclaim(lease),
+        enqueue(other, { key: "2", generation: idle }),
+      ]);
+      expect(bytes).toBe(0);
+      await holder.unsafe("commit");
+      expect(await countIn(server.sql, idle)).toBe(3);
+    });
+
+    test("not with a fencing token that is no longer the last", async () => {
+      const idle = idleGeneration();
+      await enqueue(server.sql, { key: "1", generation: idle });
+      const queue = createQueue(drainSession(server.database));
+      await readBatches(queue);
+      const stale = await leased(queue, 0);
+      await leased(queue, 0);
+      expect(await queue.reclaim(stale)).toBe(0);
+      expect(await countIn(server.sql, idle)).toBe(1);
+    });
+  });
+
+  test("a drain that finds nothing writes nothing", async () => {
+    const { database } = server;
+    const counters = () =>
+      one(
+        server.sql,
+        `select pg_snapshot_xmax(pg_current_snapshot())::text as xact,
+           (select max(number)::text from pg2kafka.drain_log) as number`,
+      );
+    await server.sql`create table t (id int primary key)`;
+    await server.sql`select pg2kafka.setup('t', 'id')`;
+    await enqueue(server.sql, "1");
+    await drainedKeys(database);
+    const before = await counters();
+    for (let times = 0; times < 3; times++) {
+      expect(await drainInto(database, recorder())).toMatchObject({ drained: true, batches: 0 });
+    }
+    expect(await counters()).toEqual(before);
+  });
+});
+
+describe("after a restore into another cluster", () => {
+  const server = useDatabase(18);
+  const other = useDatabase(18);
+
+  /** Move the contents of the queue's tables as a dump would, transaction ids included. */
+  async function restore(from: Sql, to: Sql): Promise<void> {
+    const tables = ["control", "outbound_event_queue", "drain_log", "parked_events"];
+    await to.unsafe("truncate pg2kafka.control");
+    for (const table of tables) {
+      const generated = table === "parked_events" ? "bytes" : "";
+      const columns = await from<{ names: string }[]>`
+        select string_agg(quote_ident(attname), ', ' order by attnum) as names from pg_attribute
+        where attrelid = ${`pg2kafka.${table}`}::regclass and attnum > 0 and attname <> ${generated}`;
+      const { names } = columns[0]!;
+      const { rows } = await one<{ rows: string }>(
+        from,
+        `select coalesce(json_agg(t), '[]')::text as rows from pg2kafka.${table} t`,
+      );
+      await to.unsafe(
+        `insert into pg2kafka.${table} (${names})
+         select ${names} from json_populate_recordset(null::pg2kafka.${table}, $1::text::json)`,
+        [rows],
+      );
+    }
+    const { last } = await one<{ last: string }>(
+      from,
+      "select last_value as last from pg2kafka.outbound_event_queue_id",
+    );
+    await to.unsafe(`select setval('pg2kafka.outbound_event_queue_id', ${last})`);
+  }
+
+  test("everything present is sent, new events too, and then it works as before", async () => {
+    const old = server.database;
+    await server.sql.unsafe(
+      "do $$ begin for i in 1..3000 loop perform txid_current(); commit; end loop; end $$",
+    );
+    await enqueue(server.sql, "delivered");
+    await drainedKeys(old);
+    await enqueue(server.sql, "waiting");
+
+    const fresh = other.database;
+    const { query_id } = await one<{ query_id: string }>(
+      server.sql,
+      "select queue_id as query_id from pg2kafka.control",
+    );
+    await restore(server.sql, other.sql);
+    const lower = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax";
+    const [before, after] = [
+      await one<{ xmax: string }>(server.sql, lower),
+      await one<{ xmax: string }>(other.sql, lower),
+    ];
+    expect(Number(after.xmax)).toBeLessThan(Number(before.xmax));
+    const open = writer(fresh);
+    await open.unsafe("begin");
+    await enqueue(open, "open");
+    await enqueue(other.sql, "new");
+
+    const dry = dryRun(drainSession(fresh), configFor(fresh), schema, () => {});
+    await expect(dry).rejects.toMatchObject({ code: "RESTORED" });
+    const producer = recorder();
+    const report = await drainInto(fresh, producer);
+    expect(report).toMatchObject({ restored: true, drained: true, delivered: 3 });
+    expect(producer.messages.map(({ key }) => String(key))).toEqual([
+      "delivered",
+      "waiting",
+      "new",
+    ]);
+    expect(producer.messages[0]!.headers["pg2kafka-queue"]).toBe(query_id);
+
+    await open.unsafe("commit");
+    await enqueue(other.sql, "later");
+    const next = recorder();
+    expect(await drainInto(fresh, next)).toMatchObject({ restored: false, delivered: 2 });
+    expect(next.messages.map(({ key }) => String(key))).toEqual(["open", "later"]);
+    expect(await drainedKeys(fresh)).toEqual([]);
+  });
+
+  test("an event with a low transaction id and a low event id is not taken for delivered", async () => {
+    await server.sql.unsafe(
+      "do $$ begin for i in 1..3000 loop perform txid_current(); commit; end loop; end $$",
+    );
+    for (let times = 0; times < 3; times++) {
+      await enqueue(server.sql, "delivered");
+      await drainedKeys(server.database);
+    }
+    await server.sql`truncate pg2kafka.outbound_event_queue`;
+    await restore(server.sql, other.sql);
+    await other.sql`select setval('pg2kafka.outbound_event_queue_id', 1, false)`;
+    await enqueue(other.sql, "new");
+    const producer = recorder();
+    expect(await drainInto(other.database, producer)).toMatchObject({ restored: true });
+    expect(producer.messages.map(({ key }) => String(key))).toEqual(["new"]);
+  });
+});
+
+describe("the lease", () => {
+  const server = useDatabase(18);
+  const two = () => [0, 1].map(() => createQueue(drainSession(server.database))) as [Queue, Queue];
+  const parkedOne = (id: string) => [
+    { id, topic: "t", scope: "key", code: "X", reason: "x", retriable: true } as const,
+  ];
+
+  async function counts(): Promise<object> {
+    return await one(
+      server.sql,
+      `select (select count(*)::int from pg2kafka.parked_events) as parked,
+         (select max(number)::int from pg2kafka.drain_log) as number`,
+    );
+  }
+
+  test("a second drain does not get it, and says so", async () => {
+    const [first] = two();
+    await enqueue(server.sql, "1");
+    await leased(first);
+    const producer = recorder();
+    const report = await drainInto(server.database, producer);
+    expect(report).toMatchObject({ delivered: 0, drained: false, stopped: { code: "LEASED" } });
+    expect(report.lagMs).toBeGreaterThanOrEqual(0);
+    expect(producer.messages).toEqual([]);
+  });
+
+  test("of two that start at once, one drains", async () => {
+    await enqueueMany(server.sql, 50);
+    const producer = recorder();
+    const reports = await Promise.all([
+      drainInto(server.database, producer),
+      drainInto(server.database, producer),
+    ]);
+    expect(producer.messages).toHaveLength(50);
+    const codes = reports.map(({ stopped, delivered }) => stopped?.code ?? delivered);
+    expect(codes.sort()).toSatisfy(
+      (found: unknown[]) => String(found) === "50,LEASED" || String(found) === "0,50",
+    );
+  });
+
+  test("of many that ask for it with the same number, one gets it", async () => {
+    const queues = Array.from({ length: 6 }, () => createQueue(drainSession(server.database)));
+    const { number } = await queues[0]!.readState();
+    const leases = await Promise.all(queues.map((queue) => queue.takeLease(number, 60_000)));
+    expect(leases.filter(Boolean)).toHaveLength(1);
+  });
+
+  test("when it has run out another drain takes over, and the stale one changes nothing", async () => {
+    const [stale, fresh] = two();
+    await enqueue(server.sql, "1");
+    const lost = await leased(stale, 0);
+    const { position } = await stale.readState();
+    const { after, events } = await stale.fetch(position, lost.drawnId, LIMITS);
+    const held = await leased(fresh);
+    const before = await counts();
+    const settlement = { position: after, ...NOTHING, parked: parkedOne(String(events[0]!.id)) };
+    await expect(stale.settle(lost, 60_000, settlement, PARKED_MAX)).rejects.toMatchObject({
+      code: "LEASE_LOST",
+    });
+    expect(await counts()).toEqual(before);
+    expect((await fresh.fetch(position, held.drawnId, LIMITS)).events).toHaveLength(1);
+    await fresh.settle(held, 0, { position: after, ...NOTHING }, PARKED_MAX);
+  });
+
+  test("nor one so stale that its entries are gone from the log", async () => {
+    const [stale, fresh] = two();
+    await enqueue(server.sql, "1");
+    const lost = await leased(stale, 0);
+    const { position } = await stale.readState();
+    const { after, events } = await stale.fetch(position, lost.drawnId, LIMITS);
+    const held = await leased(fresh);
+    for (let settled = 0; settled < 1_100; settled++) {
+      await fresh.settle(held, 60_000, { position, ...NOTHING }, PARKED_MAX);
+    }
+    await fresh.reclaim(held);
+    const { lowest } = await one<{ lowest: string }>(
+      server.sql,
+      "select min(number) as lowest from pg2kafka.drain_log",
+    );
+    expect(Number(lowest)).toBe(1024);
+    const before = await counts();
+    const settlement = { position: after, ...NOTHING, parked: parkedOne(String(events[0]!.id)) };
+    await expect(stale.settle(lost, 60_000, settlement, PARKED_MAX)).rejects.toMatchObject({
+      code: "LEASE_LOST",
+    });
+    expect(await counts()).toEqual(before);
+  });
+
+  test("two that settle at the same number: one wins, and the other changes nothing", async () => {
+    const [one, two_] = two();
+    await enqueue(server.sql, "1");
+    const lease = await leased(one);
+    const { position } = await one.readState();
+    const { after, events } = await one.fetch(position, lease.drawnId, LIMITS);
+    const settlement = { position: after, ...NOTHING, parked: parkedOne(String(events[0]!.id)) };
+    const results = await Promise.allSettled([
+      one.settle({ ...lease }, 60_000, settlement, PARKED_MAX),
+      two_.settle({ ...lease }, 60_000, settlement, PARKED_MAX),
+    ]);
+    expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    expect(await counts()).toEqual({ parked: 1, number: 2 });
+  });
+
+  test("a paused drain sends nothing, parked events neither, and says so; it goes on when resumed", async () => {
+    await enqueue(server.sql, "1", "2");
+    await readOneAndPark(two()[0]);
+    await server.sql`select pg2kafka.pause()`;
+    const producer = recorder();
+    const report = await drainInto(server.database, producer);
+    expect(report).toMatchObject({ drained: false, stopped: { code: "PAUSED" } });
+    expect(producer.messages).toEqual([]);
+    await server.sql`select pg2kafka.resume()`;
+    expect(await drainedKeys(server.database)).toEqual(["1", "2"]);
+  });
+
+  test("a drain that is paused while it works stops before its next batch", async () => {
+    await enqueueMany(server.sql, 5);
+    const producer = recorder();
+    const pausing = {
+      ...producer,
+      async send(messages: Parameters<typeof producer.send>[0]) {
+        await server.sql`select pg2kafka.pause()`;
+        return await producer.send(messages);
+      },
+    };
+    const report = await drainInto(server.database, pausing, { env: { BATCH_EVENTS_MAX: "1" } });
+    expect(report.stopped?.code).toBe("PAUSED");
+    // The batch after was read before the pause.
+    expect(producer.messages.length).toBeLessThanOrEqual(2);
+    await server.sql`select pg2kafka.resume()`;
+    expect(await drainedKeys(server.database)).toHaveLength(5 - producer.messages.length);
+  });
+
+  test("the log of the drain stays small while a snapshot is held", async () => {
+    const reader = writer(server.database);
+    await reader.unsafe("begin isolation level repeatable read");
+    await reader.unsafe("select 1");
+    const queue = createQueue(drainSession(server.database));
+    const lease = await leased(queue);
+    const { position } = await queue.readState();
+    let bytesMax = 0;
+    for (let settled = 1; settled <= 3_000; settled++) {
+      await queue.settle(lease, 60_000, { position, ...NOTHING }, PARKED_MAX);
+      if (settled % 250 !== 0) continue;
+      await queue.reclaim(lease);
+      bytesMax = Math.max(bytesMax, await bytesOf(server.sql, "pg2kafka.drain_log"));
+    }
+    expect(lease.number).toBe("3001");
+    expect(bytesMax).toBeLessThan(600_000);
+    expect((await queue.readState()).number).toBe("3001");
+  });
+
+  async function readOneAndPark(queue: Queue): Promise<Position> {
+    const lease = await leased(queue);
+    const { position } = await queue.readState();
+    const { after, events } = await queue.fetch(position, lease.drawnId, {
+      ...LIMITS,
+      eventsMax: 1,
+    });
+    const parked = parkedOne(String(events[0]!.id)).map((event) => ({ ...event, topic: "t" }));
+    await queue.settle(lease, 0, { position: after, ...NOTHING, parked }, PARKED_MAX);
+    return after;
+  }
+});
+
+/** A node of a plan, as auto_explain tells it. */
+interface Plan {
+  "Node Type": string;
+  "Relation Name"?: string;
+  "Actual Rows": number;
+  "Actual Loops": number;
+  "Rows Removed by Filter"?: number;
+  Plans?: Plan[];
+}
+
+/** Connections as the drain's, on which Postgres tells the plan of each statement that it ran. */
+function explainedSession(database: TestDatabase, plans: Plan[]): Sql {
+  const settings = {
+    session_preload_libraries: "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_format": "json",
+    "auto_explain.log_level": "notice",
+  };
+  return database.connect({
+    max: 3,
+    prepare: false,
+    fetch_types: false,
+    connection: settings as never,
+    onnotice: ({ message }) => {
+      const json = message?.indexOf("{") ?? -1;
+      if (json >= 0) plans.push((JSON.parse(message!.slice(json)) as { Plan: Plan }).Plan);
+    },
+  });
+}
+
+/** What a plan read from the partitions of the queue. */
+function queueScans(plan: Plan): { kind: string; rows: number; removed: number }[] {
+  const below = (plan.Plans ?? []).flatMap(queueScans);
+  if (!/^outbound_event_queue_\d$/.test(plan["Relation Name"] ?? "")) return below;
+  if (plan["Actual Loops"] === 0) return below;
+  const loops = plan["Actual Loops"];
+  const rows = plan["Actual Rows"] * loops;
+  const removed = (plan["Rows Removed by Filter"] ?? 0) * loops;
+  return [...below, { kind: plan["Node Type"], rows, removed }];
+}

@@ -1,0 +1,218 @@
+import type postgres from "postgres";
+import type { Sql } from "postgres";
+import { afterAll, beforeAll, onTestFinished } from "vitest";
+import { type Config, readConfig } from "../../functions/core/config.ts";
+import { type DrainReport, drain } from "../../functions/core/drain.ts";
+import type { Message } from "../../functions/core/message.ts";
+import { createProducer, type Producer } from "../../functions/core/producer.ts";
+import { type LocalKafka, startKafka } from "../local/kafka.ts";
+import { readTopic } from "../local/topics.ts";
+import { schema, type TestDatabase, waitFor } from "../support/database.ts";
+
+/** Settings as the environment would give them; all else has its default. */
+export type Environment = Record<string, string>;
+
+/** Short times: a test that waits for one of them must not wait long. */
+const QUICK: Environment = {
+  REQUEST_TIMEOUT_MS: "2000",
+  CONNECTION_TIMEOUT_MS: "1000",
+  LEASE_MS: "10000",
+  MARGIN_MS: "3000",
+  TIMEOUT_MS: "30000",
+};
+
+export function configFor(database: { url: string }, env: Environment = {}): Config {
+  return readConfig({
+    DATABASE_URL: database.url,
+    KAFKA_BROKER: "127.0.0.1:1",
+    ...QUICK,
+    ...env,
+  });
+}
+
+/** Connections as the drain opens them, ended with the test. */
+export function drainSession(database: TestDatabase): Sql {
+  return database.connect({ max: 3, prepare: false, fetch_types: false });
+}
+
+/** A session that holds its transaction open from call to call. */
+export function writer(database: TestDatabase): Sql {
+  return database.connect({ max: 1 });
+}
+
+/** A producer that keeps what it is given, where a test is about Postgres alone. */
+export interface Recorder extends Producer {
+  readonly messages: Message[];
+}
+
+export function recorder(): Recorder {
+  const messages: Message[] = [];
+  return {
+    messages,
+    async send(batch) {
+      messages.push(...batch);
+      return { refused: new Map() };
+    },
+    async close() {},
+  };
+}
+
+/** One drain with a producer of the test's choice. */
+export async function drainInto(
+  database: TestDatabase,
+  producer: Producer,
+  { env = {}, sql = drainSession(database), timeoutMs = 30_000 } = {} as {
+    env?: Environment;
+    sql?: Sql;
+    timeoutMs?: number;
+  },
+): Promise<DrainReport> {
+  const deadlineMs = performance.now() + timeoutMs;
+  return await drain(sql, producer, configFor(database, env), schema, deadlineMs);
+}
+
+/** One drain; the keys of what it sent, in order. */
+export async function drainedKeys(
+  database: TestDatabase,
+  options: { env?: Environment; sql?: Sql } = {},
+): Promise<string[]> {
+  const producer = recorder();
+  await drainInto(database, producer, options);
+  return producer.messages.map(({ key }) => String(key));
+}
+
+export interface EventRow {
+  key: string | null;
+  table?: string;
+  statement?: string;
+  /** JSON. */
+  data?: string | null;
+  generation?: number;
+}
+
+/** Put events into the queue as the capture functions do, one statement for each. */
+export async function enqueue(sql: Sql, ...events: (EventRow | string)[]): Promise<void> {
+  for (const event of events) {
+    const row = typeof event === "string" ? { key: event } : event;
+    const { key, table = "t", statement = "INSERT", data = "{}", generation } = row;
+    await sql.unsafe(
+      `insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data
+         ${generation === undefined ? "" : ", generation"})
+       values ($1, $2, $3, $4::text::json ${generation === undefined ? "" : `, ${generation}`})`,
+      [key, table, statement, data],
+    );
+  }
+}
+
+/** Put `count` events into the queue with one statement. */
+export async function enqueueMany(
+  sql: Sql,
+  count: number,
+  { data = "{}", generation }: { data?: string; generation?: number } = {},
+): Promise<void> {
+  await sql.unsafe(
+    `insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data
+       ${generation === undefined ? "" : ", generation"})
+     select n, 't', 'INSERT', $1::text::json ${generation === undefined ? "" : `, ${generation}`}
+     from generate_series(1, ${count}) n`,
+    [data],
+  );
+}
+
+const TURN_S = 120;
+const GENERATIONS = 4;
+
+/** A generation whose turn is over, and will be for some minutes. */
+export function idleGeneration(): number {
+  return (Math.floor(Date.now() / 1000 / TURN_S) + 2) % GENERATIONS;
+}
+
+/** Two of them; so near to the next turn that one would be due, wait for it. */
+export async function idleGenerations(): Promise<[number, number]> {
+  await waitFor(() => (Date.now() / 1000) % TURN_S < TURN_S - 5);
+  const generation = idleGeneration();
+  return [generation, (generation + GENERATIONS - 1) % GENERATIONS];
+}
+
+export async function one<Row>(sql: Sql, query: string): Promise<Row> {
+  const [row] = await sql.unsafe<Row[] & postgres.Row[]>(query);
+  return row as Row;
+}
+
+/** A producer as the drain makes it, closed with the test. */
+export function kafkaProducer(
+  database: TestDatabase,
+  brokers: readonly string[],
+  env: Environment = {},
+): Producer {
+  const config = configFor(database, env);
+  const producer = createProducer({
+    brokers: [...brokers],
+    clientId: "pg2kafka",
+    ...config.producer,
+  });
+  onTestFinished(() => producer.close());
+  return producer;
+}
+
+/** One drain into Kafka. */
+export async function drainToKafka(
+  database: TestDatabase,
+  brokers: readonly string[],
+  env: Environment = {},
+  options: { sql?: Sql; timeoutMs?: number } = {},
+): Promise<DrainReport> {
+  return await drainInto(database, kafkaProducer(database, brokers, env), { env, ...options });
+}
+
+/** A message as a consumer sees it. */
+export interface Received {
+  uuid: string;
+  key: string | null;
+  statement: string;
+  data: Record<string, unknown> | null;
+  partition: number;
+  headers: Record<string, string>;
+}
+
+/** All messages of a topic, by partition and offset. */
+export async function receive(brokers: readonly string[], topic: string): Promise<Received[]> {
+  const messages = await readTopic([...brokers], topic);
+  return messages.map(({ key, value, partition, headers }) => {
+    const { uuid, statement, data } = JSON.parse(value!);
+    return { uuid, key, statement, data, partition, headers };
+  });
+}
+
+/** What is left when the first copy of each uuid is kept, and how many were dropped. */
+export function withoutRepeats(messages: readonly Received[]): {
+  messages: Received[];
+  repeats: number;
+} {
+  const seen = new Set<string>();
+  const kept = messages.filter(({ uuid, partition }) => {
+    // A TRUNCATE is in every partition.
+    const id = `${partition}/${uuid}`;
+    return !seen.has(id) && seen.add(id);
+  });
+  return { messages: kept, repeats: messages.length - kept.length };
+}
+
+/** One Kafka for the tests of a file. */
+export function useKafka(): { readonly kafka: LocalKafka; readonly brokers: string[] } {
+  let kafka: LocalKafka;
+  beforeAll(async () => {
+    kafka = await startKafka();
+  });
+  afterAll(async () => {
+    await kafka?.stop();
+  });
+  return {
+    get kafka() {
+      return kafka;
+    },
+    get brokers() {
+      return kafka.bootstrap;
+    },
+  };
+}

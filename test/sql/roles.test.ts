@@ -1,0 +1,189 @@
+import { describe, expect, test } from "vitest";
+import { useDatabase, versions } from "../support/database.ts";
+import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
+
+describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) => {
+  const pg = useDatabase(version);
+
+  /** Roles belong to the server: their names carry the database's. */
+  async function createRole(name: string): Promise<string> {
+    const role = `${name}_${pg.database.name}`;
+    await pg.sql.unsafe(`create role "${role}"`);
+    return role;
+  }
+
+  async function as<Result>(role: string, work: () => Promise<Result>): Promise<Result> {
+    await pg.sql.unsafe(`set role "${role}"`);
+    try {
+      return await work();
+    } finally {
+      await pg.sql`reset role`;
+    }
+  }
+
+  async function dropRoles(...roles: string[]): Promise<void> {
+    for (const role of roles) {
+      await pg.sql.unsafe(`reassign owned by "${role}" to postgres; drop owned by "${role}"`);
+      await pg.sql.unsafe(`drop role "${role}"`);
+    }
+  }
+
+  test("a writer without any right on the schema writes, and is captured", async () => {
+    const { sql } = pg;
+    const writer = await createRole("writer");
+    await sql.unsafe(`
+      create table items (id int primary key, a text);
+      create table m (id int) partition by list (id);
+      create table m_1 partition of m default;
+      grant all on items, m, m_1 to "${writer}";
+      select pg2kafka.setup('items', 'id'), pg2kafka.setup('m', 'id');`);
+    await as(writer, async () => {
+      await sql`insert into items values (1, 'x'), (2, 'y')`;
+      await sql`update items set a = 'z'`;
+      await sql`insert into items values (1, 'q') on conflict (id) do update set a = 'qq'`;
+      await sql`delete from items where id = 2`;
+      await sql`insert into m_1 values (1)`;
+      await sql`truncate m_1`;
+      await expect(sql`select * from pg2kafka.outbound_event_queue`).rejects.toThrow(
+        "permission denied",
+      );
+      await expect(sql`select pg2kafka.setup('items', 'id')`).rejects.toThrow("permission denied");
+    });
+    await expectFoldEqualsTable(sql, "items", "id");
+    await sql`alter table items add b int`;
+    await sql`alter table m add b int`;
+    await as(writer, async () => {
+      await sql`update items set b = 1`;
+      await sql`insert into m values (2, 3)`;
+      await sql`truncate m`;
+      await sql`truncate items`;
+    });
+    expect((await readBriefly(sql)).slice(-4)).toEqual([
+      ["UPDATE", "1", { b: "1" }],
+      ["INSERT", "2", { id: "2", b: "3" }],
+      ["TRUNCATE", null, {}],
+      ["TRUNCATE", null, {}],
+    ]);
+    await dropRoles(writer);
+  });
+
+  test("a writer who makes types, tables and functions of its own runs none of them as pg2kafka", async () => {
+    const { sql, database } = pg;
+    const writer = await createRole("writer");
+    await sql.unsafe(`
+      create table items (id int primary key, a text, n numeric);
+      create table m (id int, a text) partition by list (id);
+      create table m_1 partition of m default;
+      grant all on items, m, m_1 to "${writer}";
+      grant temporary on database ${database.name} to "${writer}";
+      select pg2kafka.setup('items', 'id'), pg2kafka.setup('m', 'id');`);
+    await as(writer, async () => {
+      await sql.unsafe(`
+        create function pg_temp.evil(pg_catalog.text) returns boolean language plpgsql as
+          $$ begin raise warning 'run as %', current_user; return true; end $$;
+        create domain pg_temp.json as pg_catalog.json check (pg_temp.evil(value::pg_catalog.text));
+        create domain pg_temp.text as pg_catalog.text check (pg_temp.evil(value));
+        create domain pg_temp.oid as pg_catalog.oid check (pg_temp.evil('oid'));
+        create domain pg_temp.regclass as pg_catalog.regclass check (pg_temp.evil('regclass'));
+        create domain pg_temp.regtype as pg_catalog.regtype check (pg_temp.evil('regtype'));
+        create temporary table new_rows (id int);
+        create temporary table old_rows (id int);
+        create temporary table pg_class (id int);
+        insert into items values (1, 'x', 1);
+        update items set a = 'y', n = 2;
+        delete from items;
+        truncate items;
+        insert into m values (1, 'x');
+        update m set a = 'y';
+        truncate m_1;`);
+    });
+    expect(database.notices.filter(({ severity }) => severity !== "NOTICE")).toEqual([]);
+    expect(await readEvents(sql)).toHaveLength(7);
+    await dropRoles(writer);
+  });
+
+  test("setup and teardown: the table's owner and its members, nobody else", async () => {
+    const { sql } = pg;
+    const owner = await createRole("owner");
+    const member = await createRole("member");
+    const stranger = await createRole("stranger");
+    await sql.unsafe(`
+      grant "${owner}" to "${member}";
+      create table items (id int primary key, a text);
+      alter table items owner to "${owner}";
+      grant all on items to "${stranger}";
+      grant usage on schema pg2kafka to "${owner}", "${member}", "${stranger}";
+      grant execute on function pg2kafka.setup(regclass, text), pg2kafka.teardown(regclass),
+        pg2kafka.create_snapshot_events(regclass) to "${owner}", "${member}", "${stranger}";`);
+    const refused = { code: "42501", hint: expect.stringContaining("the owner of the table") };
+    await as(stranger, async () => {
+      await expect(sql`select pg2kafka.setup('items', 'id')`).rejects.toMatchObject(refused);
+    });
+    expect(await sql`select * from pg2kafka.external_id_relations`).toEqual([]);
+    await as(member, () => sql`select pg2kafka.setup('items', 'id')`);
+    await as(stranger, async () => {
+      await expect(sql`select pg2kafka.teardown('items')`).rejects.toMatchObject(refused);
+      await expect(sql`select pg2kafka.create_snapshot_events('items')`).rejects.toMatchObject(
+        refused,
+      );
+      await sql`insert into items values (1, 'x')`;
+    });
+    expect(await readEvents(sql)).toHaveLength(1);
+    await as(owner, () => sql`select pg2kafka.teardown('items')`);
+    await as(owner, () => sql`select pg2kafka.setup('items', 'id')`);
+    await as(member, () => sql`select pg2kafka.teardown('items')`);
+    await dropRoles(owner, member, stranger);
+  });
+
+  test("pg2kafka may belong to a role that is no superuser, if it is a member of the tables' owners", async () => {
+    const { sql } = pg;
+    const owner = await createRole("owner");
+    const keeper = await createRole("keeper");
+    await sql.unsafe(`
+      drop schema pg2kafka cascade;
+      grant create on database ${pg.database.name} to "${keeper}";
+      create table items (id int primary key, a text);
+      alter table items owner to "${owner}";`);
+    const { migrate } = await import("../../functions/core/migrate.ts");
+    const { schema } = await import("../support/database.ts");
+    await as(keeper, () => migrate(sql, schema));
+    await sql.unsafe(`
+      grant usage on schema pg2kafka to "${owner}";
+      grant execute on function pg2kafka.setup(regclass, text) to "${owner}";`);
+    await as(owner, async () => {
+      await expect(sql`select pg2kafka.setup('items', 'id')`).rejects.toMatchObject({
+        code: "42501",
+        hint: `Run: grant ${owner} to ${keeper}`,
+      });
+    });
+    await sql.unsafe(`grant "${owner}" to "${keeper}"`);
+    await as(owner, async () => {
+      await sql`select pg2kafka.setup('items', 'id')`;
+      await sql`insert into items values (1, 'x')`;
+      await sql`alter table items add b int`;
+      await sql`update items set b = 5`;
+      await sql`delete from items`;
+    });
+    await as(keeper, () => sql`select pg2kafka.refresh_captures()`);
+    await expectFoldEqualsTable(sql, "items", "id");
+    expect(await readEvents(sql)).toHaveLength(3);
+    await dropRoles(owner, keeper);
+  });
+
+  test("nothing in the schema may be executed or read by everybody", async () => {
+    const { sql } = pg;
+    await sql`create table items (id int primary key)`;
+    await sql`select pg2kafka.setup('items', 'id')`;
+    const nobody = await createRole("nobody");
+    const open = await sql`
+      select oid::regprocedure::text as name from pg_proc
+      where pronamespace = 'pg2kafka'::regnamespace and has_function_privilege(${nobody}, oid, 'execute')
+      union all
+      select oid::regclass::text from pg_class
+      where relnamespace = 'pg2kafka'::regnamespace and relkind in ('r', 'p', 'v')
+        and has_table_privilege(${nobody}, oid, 'select, insert, update, delete, truncate')`;
+    expect(open).toEqual([]);
+    await dropRoles(nobody);
+    await clearEvents(sql);
+  });
+});
