@@ -1,6 +1,6 @@
 import postgres, { type Sql } from "postgres";
-import { migrate } from "../functions/core/migrate.ts";
-import { readSchema, type Schema } from "../functions/core/schema.ts";
+import { migrate } from "../functions/core/postgres/migrate.ts";
+import { readSchema, type Schema } from "../functions/core/postgres/schema.ts";
 import type { LocalPostgres } from "../test/local/postgres.ts";
 
 export const SCHEMA: Schema = readSchema(new URL("../sql/", import.meta.url).pathname);

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import postgres from "postgres";
 import { readConfig } from "../functions/core/config.ts";
 import type { DrainReport } from "../functions/core/drain.ts";
-import { createQueue, type Position } from "../functions/core/queue.ts";
+import { createQueue, type Position } from "../functions/core/postgres/queue.ts";
 import { startKafka } from "../test/local/kafka.ts";
 import { startPostgres } from "../test/local/postgres.ts";
 import { fillQueue } from "./backlog.ts";

@@ -8,7 +8,7 @@ import { createDatabase, READER, whileHeld } from "./database.ts";
 import { withTopic } from "./kafka.ts";
 import { formatMegabytes, formatNumber, type Table } from "./report.ts";
 
-/** As in sql/functions/reclaim.sql. */
+/** As in sql/functions/drain/reclaim.sql. */
 const PERIOD_MS = 120_000;
 const GENERATIONS = 4;
 

@@ -1,11 +1,11 @@
 import type { Sql } from "postgres";
 import { type Config, readConfig } from "./core/config.ts";
-import { connectDatabase } from "./core/database.ts";
 import { type DrainReport, drain, isRegularStop, requireBrokers } from "./core/drain.ts";
 import { DrainError } from "./core/errors.ts";
+import { createProducer, type Producer } from "./core/kafka/producer.ts";
 import { log } from "./core/log.ts";
-import { createProducer, type Producer } from "./core/producer.ts";
-import { readSchema, type Schema } from "./core/schema.ts";
+import { connectDatabase } from "./core/postgres/database.ts";
+import { readSchema, type Schema } from "./core/postgres/schema.ts";
 import { type LambdaContext, sqlFolder } from "./lambda.ts";
 
 /** What outlives an invocation: connections are kept while the Lambda is warm. */

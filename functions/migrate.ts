@@ -1,8 +1,8 @@
 import { readConfig } from "./core/config.ts";
-import { connectDatabase } from "./core/database.ts";
 import { log } from "./core/log.ts";
-import { type MigrateReport, migrate } from "./core/migrate.ts";
-import { readSchema } from "./core/schema.ts";
+import { connectDatabase } from "./core/postgres/database.ts";
+import { type MigrateReport, migrate } from "./core/postgres/migrate.ts";
+import { readSchema } from "./core/postgres/schema.ts";
 import { sqlFolder } from "./lambda.ts";
 
 /** The one-shot migration: install the schema, or bring it up to date. */

@@ -1,11 +1,11 @@
 import postgres, { type Sql } from "postgres";
 import { runCommand } from "../functions/cli/run.ts";
 import { readConfig } from "../functions/core/config.ts";
-import { connectDatabase } from "../functions/core/database.ts";
 import { drain, dryRun } from "../functions/core/drain.ts";
-import { migrate } from "../functions/core/migrate.ts";
-import { createProducer } from "../functions/core/producer.ts";
-import { readSchema } from "../functions/core/schema.ts";
+import { createProducer } from "../functions/core/kafka/producer.ts";
+import { connectDatabase } from "../functions/core/postgres/database.ts";
+import { migrate } from "../functions/core/postgres/migrate.ts";
+import { readSchema } from "../functions/core/postgres/schema.ts";
 import { isKafkaAvailable, startKafka } from "./local/kafka.ts";
 import { startPostgres } from "./local/postgres.ts";
 import { createTopic, readTopic } from "./local/topics.ts";

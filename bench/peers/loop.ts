@@ -3,8 +3,8 @@
    Reads the peer's queue (row-trigger.sql). Prints {"events","durationMs"}. */
 import { Kafka, logLevel } from "kafkajs";
 import { readConfig } from "../../functions/core/config.ts";
-import { connectDatabase } from "../../functions/core/database.ts";
-import { createPartitioner } from "../../functions/core/partitioner.ts";
+import { createPartitioner } from "../../functions/core/kafka/partitioner.ts";
+import { connectDatabase } from "../../functions/core/postgres/database.ts";
 
 const BATCH = 1_000;
 

@@ -2,8 +2,8 @@
    MODE=fetch: as the drain does. MODE=plain: the least that brings the same columns to Node, by
    id, the next batch asked for before this one is looked at. */
 import { readConfig } from "../../functions/core/config.ts";
-import { connectDatabase } from "../../functions/core/database.ts";
-import { createQueue } from "../../functions/core/queue.ts";
+import { connectDatabase } from "../../functions/core/postgres/database.ts";
+import { createQueue } from "../../functions/core/postgres/queue.ts";
 
 const PLAIN_BATCH = 5_000;
 

@@ -3,9 +3,9 @@
    MODE=producer: through the drain's producer. */
 import { Kafka, logLevel } from "kafkajs";
 import { readConfig } from "../../functions/core/config.ts";
+import { createPartitioner } from "../../functions/core/kafka/partitioner.ts";
+import { createProducer } from "../../functions/core/kafka/producer.ts";
 import type { Message } from "../../functions/core/message.ts";
-import { createPartitioner } from "../../functions/core/partitioner.ts";
-import { createProducer } from "../../functions/core/producer.ts";
 import { makeMessages } from "./messages.ts";
 
 const config = readConfig(process.env);

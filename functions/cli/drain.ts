@@ -1,10 +1,10 @@
 import { readConfig } from "../core/config.ts";
-import { connectDatabase } from "../core/database.ts";
 import { drain, dryRun, isRegularStop, requireBrokers } from "../core/drain.ts";
+import { createProducer } from "../core/kafka/producer.ts";
 import { log } from "../core/log.ts";
-import { migrate } from "../core/migrate.ts";
-import { createProducer } from "../core/producer.ts";
-import { readSchema } from "../core/schema.ts";
+import { connectDatabase } from "../core/postgres/database.ts";
+import { migrate } from "../core/postgres/migrate.ts";
+import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
 import { runCommand } from "./run.ts";
 

@@ -1,7 +1,7 @@
 import { readConfig } from "../core/config.ts";
-import { connectDatabase } from "../core/database.ts";
-import { migrate } from "../core/migrate.ts";
-import { readSchema } from "../core/schema.ts";
+import { connectDatabase } from "../core/postgres/database.ts";
+import { migrate } from "../core/postgres/migrate.ts";
+import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
 import { runCommand } from "./run.ts";
 

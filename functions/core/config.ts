@@ -1,5 +1,5 @@
 import { ConfigError } from "./errors.ts";
-import type { BatchLimits, ParkedLimits } from "./queue.ts";
+import type { BatchLimits, ParkedLimits } from "./postgres/queue.ts";
 
 /** Bounds of one invocation of the relay. */
 export interface RelayLimits {

@@ -1,11 +1,11 @@
 import type { Sql } from "postgres";
 import type { Config } from "./config.ts";
 import { ConfigError, QueueError } from "./errors.ts";
+import type { Producer } from "./kafka/producer.ts";
 import { messageFormat } from "./message.ts";
-import type { Producer } from "./producer.ts";
-import { createQueue, type Queue, type QueueState } from "./queue.ts";
+import { createQueue, type Queue, type QueueState } from "./postgres/queue.ts";
+import type { Schema } from "./postgres/schema.ts";
 import { type RelayReport, relay } from "./relay.ts";
-import type { Schema } from "./schema.ts";
 
 export interface DrainReport extends RelayReport {
   /** The queue was found in another database cluster than before: repeats are possible. */

@@ -1,5 +1,5 @@
 import { TRUNCATE } from "./message.ts";
-import type { ParkedSummary } from "./queue.ts";
+import type { ParkedSummary } from "./postgres/queue.ts";
 
 /** The code of an event that was not refused itself, but waits behind one that was. */
 export const BEHIND_REFUSED = "BEHIND_REFUSED";

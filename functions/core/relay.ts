@@ -1,9 +1,9 @@
 import type { RelayLimits } from "./config.ts";
 import { ProduceError, QueueError } from "./errors.ts";
-import type { Refusal } from "./kafka-errors.ts";
+import type { Refusal } from "./kafka/failures.ts";
+import type { Producer } from "./kafka/producer.ts";
 import { type Message, type QueueEvent, TRUNCATE } from "./message.ts";
 import { BEHIND_REFUSED, Blocked, dueEvents, isOfTopic } from "./parking.ts";
-import type { Producer } from "./producer.ts";
 import {
   type Batch,
   type BatchLimits,
@@ -17,7 +17,7 @@ import {
   type Queue,
   type QueueState,
   type Settlement,
-} from "./queue.ts";
+} from "./postgres/queue.ts";
 
 /** What the relay works with. */
 export interface Relay {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { type PartitionerArgs, Partitioners } from "kafkajs";
 import { describe, expect, test } from "vitest";
-import { createPartitioner, murmur2, partitionOf } from "../../functions/core/partitioner.ts";
+import { createPartitioner, murmur2, partitionOf } from "../../functions/core/kafka/partitioner.ts";
 
 function argsFor(partitions: number, message: Omit<PartitionerArgs["message"], "value">) {
   const partitionMetadata = Array.from({ length: partitions }, (_, partitionId) => ({

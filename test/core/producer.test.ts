@@ -8,14 +8,14 @@ import {
 } from "kafkajs";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { ProduceError } from "../../functions/core/errors.ts";
-import { type Message, messageFormat, type QueueEvent } from "../../functions/core/message.ts";
-import { partitionOf } from "../../functions/core/partitioner.ts";
+import { partitionOf } from "../../functions/core/kafka/partitioner.ts";
 import {
   createProducer,
   type Producer,
   type ProducerSettings,
   type SendReport,
-} from "../../functions/core/producer.ts";
+} from "../../functions/core/kafka/producer.ts";
+import { type Message, messageFormat, type QueueEvent } from "../../functions/core/message.ts";
 import { isKafkaAvailable, type LocalKafka, startKafka } from "../local/kafka.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic, kafkaClient, type ReadMessage, readTopic } from "../local/topics.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import type { Sql } from "postgres";
 import { expect, test } from "vitest";
-import { createQueue } from "../../functions/core/queue.ts";
+import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { useDatabase } from "../support/database.ts";
 import { drainSession, idleGenerations, one, writer } from "./support.ts";
 

@@ -1,6 +1,7 @@
 import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
 import { dryRun } from "../../functions/core/drain.ts";
+import { readCommitted } from "../../functions/core/postgres/database.ts";
 import {
   type Batch,
   type BatchLimits,
@@ -8,7 +9,7 @@ import {
   type Lease,
   type Position,
   type Queue,
-} from "../../functions/core/queue.ts";
+} from "../../functions/core/postgres/queue.ts";
 import {
   schema,
   type TestDatabase,
@@ -91,6 +92,24 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
     await enqueue(other, "after");
     expect(await drainedKeys(server.database)).toEqual(["late", "after"]);
     expect(await drainedKeys(server.database)).toEqual([]);
+  });
+
+  test("a drain that is frozen inside a transaction of its own does not hold up the next one for long", async () => {
+    const frozen = drainSession(server.database);
+    const { number } = await createQueue(server.sql).readState();
+    const holding = Promise.withResolvers<void>();
+    const transaction = readCommitted(frozen, async (tx) => {
+      await tx`select pg2kafka.take_lease(${number}, 10)`;
+      holding.resolve();
+      await new Promise(() => {});
+    });
+    await holding.promise;
+    await enqueue(server.sql, "waits");
+    const [keys] = await Promise.all([
+      drainedKeys(server.database),
+      expect(transaction).rejects.toMatchObject({ code: "CONNECTION_CLOSED" }),
+    ]);
+    expect(keys).toEqual(["waits"]);
   });
 
   test("so is one whose transaction is the newest of all, which no snapshot lists as in progress", async () => {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { dryRun } from "../../functions/core/drain.ts";
+import type { Producer } from "../../functions/core/kafka/producer.ts";
 import type { Message } from "../../functions/core/message.ts";
 import { messageFormat } from "../../functions/core/message.ts";
-import type { Producer } from "../../functions/core/producer.ts";
-import { createQueue } from "../../functions/core/queue.ts";
+import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { relay } from "../../functions/core/relay.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic } from "../local/topics.ts";

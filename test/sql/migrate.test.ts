@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { migrate } from "../../functions/core/migrate.ts";
-import type { Schema } from "../../functions/core/schema.ts";
+import { migrate } from "../../functions/core/postgres/migrate.ts";
+import type { Schema } from "../../functions/core/postgres/schema.ts";
 import { pidOf, schema, useDatabase, versions, waitUntilBlocked } from "../support/database.ts";
 import { expectFoldEqualsTable, readBriefly } from "../support/events.ts";
 import { dumpSchema } from "../support/schema-dump.ts";

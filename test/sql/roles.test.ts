@@ -144,7 +144,7 @@ describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) =
       grant create on database ${pg.database.name} to "${keeper}";
       create table items (id int primary key, a text);
       alter table items owner to "${owner}";`);
-    const { migrate } = await import("../../functions/core/migrate.ts");
+    const { migrate } = await import("../../functions/core/postgres/migrate.ts");
     const { schema } = await import("../support/database.ts");
     await as(keeper, () => migrate(sql, schema));
     await sql.unsafe(`

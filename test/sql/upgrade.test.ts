@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
-import { migrate } from "../../functions/core/migrate.ts";
+import { migrate } from "../../functions/core/postgres/migrate.ts";
 import {
   pidOf,
   schema,

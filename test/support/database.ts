@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Notice, type Options, type Sql } from "postgres";
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
-import { migrate } from "../../functions/core/migrate.ts";
-import { readSchema } from "../../functions/core/schema.ts";
+import { migrate } from "../../functions/core/postgres/migrate.ts";
+import { readSchema } from "../../functions/core/postgres/schema.ts";
 import { type LocalPostgres, startPostgres } from "../local/postgres.ts";
 import type { PostgresVersion } from "../local/postgres-files.ts";
 

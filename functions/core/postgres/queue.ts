@@ -1,7 +1,7 @@
 import type { Sql, TransactionSql } from "postgres";
+import { QueueError } from "../errors.ts";
+import type { QueueEvent } from "../message.ts";
 import { readCommitted } from "./database.ts";
-import { QueueError } from "./errors.ts";
-import type { QueueEvent } from "./message.ts";
 
 /**
  * Up to where everything is delivered: all events that are visible in the snapshot `delivered`

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 /** One `.sql` file. */
 export interface SqlFile {
-  /** The file's name without its ending. */
+  /** The file's name without its folder and its ending; no two have the same. */
   name: string;
   text: string;
   /** SHA-256 of the text, hexadecimal. */
@@ -35,13 +35,14 @@ export function readSchema(directory: string): Schema {
   return { migrations, functions, version: `${last}-${digest.digest("hex").slice(0, 12)}` };
 }
 
+/** The files in a folder and in those below it, by name. */
 function readFolder(folder: string): SqlFile[] {
-  return readdirSync(folder)
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".sql"))
-    .sort()
     .map((file) => {
       const text = readFileSync(join(folder, file), "utf8");
       const checksum = createHash("sha256").update(text).digest("hex");
-      return { name: file.slice(0, -".sql".length), text, checksum };
-    });
+      return { name: basename(file, ".sql"), text, checksum };
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }

@@ -4,6 +4,10 @@ import postgres, { type Sql, type TransactionSql } from "postgres";
 const CONNECTIONS_MAX = 3;
 const CONNECT_TIMEOUT_S = 5;
 
+/** A process that is frozen between two statements keeps its locks no longer than this. */
+const IDLE_IN_TRANSACTION_MS = 5_000;
+const BOUND_IDLENESS = `set local idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`;
+
 /**
  * Connections to the database, opened when first used.
  *
@@ -34,12 +38,16 @@ export function readCommitted<Result>(
   work: (tx: TransactionSql) => Promise<Result>,
 ): Promise<Result> {
   const untilClosed = new Promise<never>(() => {});
-  return sql.begin("isolation level read committed", (tx) =>
-    work(tx).catch((error) => {
-      if (isConnectionLost(error)) return untilClosed;
-      throw error;
-    }),
-  ) as Promise<Result>;
+  return sql.begin("isolation level read committed read write", async (tx) => {
+    // Sent together with the work's first statement, so it costs no round trip.
+    const bound = tx.unsafe(BOUND_IDLENESS).execute();
+    return await Promise.all([work(tx), bound])
+      .then(([result]) => result)
+      .catch((error) => {
+        if (isConnectionLost(error)) return untilClosed;
+        throw error;
+      });
+  }) as Promise<Result>;
 }
 
 const LOST = ["CONNECTION_CLOSED", "CONNECTION_DESTROYED", "ECONNRESET", "EPIPE", "ETIMEDOUT"];

@@ -6,21 +6,21 @@ import {
   type Producer as KafkaProducer,
   logLevel,
 } from "kafkajs";
-import { ProduceError } from "./errors.ts";
+import { ProduceError } from "../errors.ts";
+import type { Message } from "../message.ts";
 import {
   classify,
   type Failure,
   NotAcknowledged,
   type Refusal,
   refusedByKafka,
-} from "./kafka-errors.ts";
-import type { Message } from "./message.ts";
+} from "./failures.ts";
 import { Outbox, type RecordBatch } from "./outbox.ts";
 import { createPartitioner } from "./partitioner.ts";
-import type { ProducerSettings } from "./producer-settings.ts";
+import type { ProducerSettings } from "./settings.ts";
 import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
 
-export type { ProducerSettings, TopicCreation } from "./producer-settings.ts";
+export type { ProducerSettings, TopicCreation } from "./settings.ts";
 
 export interface SendOptions {
   /** Asked before each attempt and each request; false ends the send with LEASE_TOO_SHORT, or with

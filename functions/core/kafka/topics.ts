@@ -1,4 +1,5 @@
 import type { Admin } from "kafkajs";
+import { topicProblem } from "../topic.ts";
 import {
   classify,
   type Failure,
@@ -8,10 +9,9 @@ import {
   topicInvalid,
   topicMissing,
   topicNotCreated,
-} from "./kafka-errors.ts";
+} from "./failures.ts";
 import type { Outbox } from "./outbox.ts";
-import type { TopicCreation } from "./producer-settings.ts";
-import { topicProblem } from "./topic.ts";
+import type { TopicCreation } from "./settings.ts";
 
 /** Partitions added to a topic are used after this long; until then keys go where they went. */
 export const PARTITIONS_AGE_MS_MAX = 60_000;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql, TransactionSql } from "postgres";
-import { MigrationError } from "./errors.ts";
+import { MigrationError } from "../errors.ts";
 import type { Schema, SqlFile } from "./schema.ts";
 
 /** The oldest Postgres that has all that sql/ uses: `xid8` and `pg_snapshot` came with 13. */

@@ -1,7 +1,7 @@
-import { behindRefused, type Refusal, tooLarge } from "./kafka-errors.ts";
-import type { Message } from "./message.ts";
+import type { Message } from "../message.ts";
+import { behindRefused, type Refusal, tooLarge } from "./failures.ts";
 import { partitionOf } from "./partitioner.ts";
-import type { ProducerSettings } from "./producer-settings.ts";
+import type { ProducerSettings } from "./settings.ts";
 
 /** Of a record batch without its records.
  *  @see https://kafka.apache.org/documentation/#recordbatch */
