@@ -8,13 +8,14 @@
    p_names       SQL for the schema and the name that the events bear: 'schema, table'
    p_old, p_new  SQL for the old and the new rows: a transition table, or a subquery
    p_single      whether p_old and p_new hold one row each
+   p_keep        SQL for whether an UPDATE's row that did not change gets an event all the same
 
    Returns SQL text. It names columns and is valid whatever their types are: a type may change
-   before the capture function is compiled again. It parses no JSON: that refuses \u0000 and
-   lone surrogates, and would fail the application's write. */
+   before the capture function is compiled again. It takes no JSON apart: that refuses \u0000
+   and lone surrogates, and would fail the application's write. */
 create or replace function pg2kafka.capture_statement(
   p_operation text, p_columns text[], p_unbounded text[], p_numbers text[], p_external_id text,
-  p_names text, p_old text, p_new text, p_single boolean
+  p_names text, p_old text, p_new text, p_single boolean, p_keep text
 )
 returns text
 language plpgsql
@@ -81,7 +82,7 @@ begin
       from %s
       offset 0
     ) c
-    where c.data is distinct from '{}'%s$sql$,
+    where c.data is distinct from '{}' or %s%s$sql$,
     c_head, p_names, case when not p_single then format('%I as pair, ', v_pair) end, v_key, v_fits, v_changes,
     /* Both transition tables are filled in the same order, the order of the changes. A full join
        is never planned as a nested loop, so a plan made for one row serves a million; a large one
@@ -91,6 +92,7 @@ begin
         full join (select row_number() over () as %1$I, r.* from %3$s r) n using (%1$I)$sql$,
       v_pair, p_old, p_new
     ) end,
+    p_keep,
     case when not p_single then ' order by c.pair' end
   );
 end;

@@ -73,34 +73,13 @@ begin
   foreach v_operation in array array['INSERT', 'UPDATE', 'DELETE'] loop
     v_operations := v_operations || format(
       $body$
-  %1$s tg_op = %2$L then
-    select row_to_json(c.*)::text into v_columns
-    from (select r.* from (values (1)) one left join %3$s r on false) c;
-    if v_columns = %4$L then
-    %5$s;
-    else
-      execute pg2kafka.capture_current_statement(
-        tg_op, pg2kafka.column_names(v_columns),
-        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %6$L, v_relation, %7$L, %8$L),
-        '$1[1], $1[2]', %9$L, %10$L, %11$L
-      ) using %12$s;
-    end if;$body$,
+  %s tg_op = %L then
+    %s$body$,
       case v_operation when 'INSERT' then 'if' else 'elsif' end,
       v_operation,
-      case v_operation when 'DELETE' then v_old else v_new end,
-      v_tracked.columns,
-      pg2kafka.capture_statement(
-        v_operation, pg2kafka.column_names(v_tracked.columns), v_unbounded, v_numbers,
-        v_external_id, v_names, v_old, v_new, v_single
-      ),
-      v_tracked.external_id, v_tracked.relation::oid, v_tracked.external_id_attnum,
-      case when v_single then '(select ($2).*)' else v_old end,
-      case when v_single then '(select ($3).*)' else v_new end,
-      v_single,
-      case when not v_single then 'array[tg_table_schema, tg_table_name]'
-        when v_operation = 'INSERT' then 'v_name, new, new'
-        when v_operation = 'DELETE' then 'v_name, old, old'
-        else 'v_name, old, new' end
+      pg2kafka.compile_operation(
+        v_tracked, v_operation, v_external_id, v_unbounded, v_numbers, v_names, v_old, v_new, v_single
+      )
     );
   end loop;
 
@@ -126,14 +105,17 @@ $body$,
     ) else
       $sql$v_relation oid := tg_relid;
   v_open text := current_setting('pg2kafka.open_statements', true);
-  v_nested bigint[];$sql$
+  v_mark bigint;
+  v_last bigint;
+  v_many boolean;$sql$
     end,
     case when v_single then '' else
       $sql$if v_open <> '' then
-    if v_open = concat('/', tg_relid, tg_op, '=', currval('pg2kafka.outbound_event_queue_id')) then
+    v_last := currval('pg2kafka.outbound_event_queue_id');
+    if starts_with(v_open, concat(tg_relid, tg_op, '=', v_last, ':')) and strpos(v_open, '/') = 0 then
       perform set_config('pg2kafka.open_statements', '', true);
     else
-      v_nested := pg2kafka.close_statement(tg_relid, tg_op);
+      v_mark := pg2kafka.close_statement(tg_relid, tg_op);
     end if;
   end if;
   $sql$
@@ -146,8 +128,8 @@ $body$,
     values (null, tg_table_schema, tg_table_name, 'TRUNCATE', '{}');$sql$
     end,
     case when v_single then '' else
-      $sql$if v_nested is not null then
-    perform pg2kafka.move_behind(v_nested, tg_table_schema, tg_table_name);
+      $sql$if v_mark is not null then
+    perform pg2kafka.interleave_events(tg_relid, v_mark, v_last, tg_table_schema, tg_table_name);
   end if;$sql$
     end
   );

@@ -1,20 +1,38 @@
-/* BEFORE each statement on a tracked table: note where the queue's ids stand.
+/* BEFORE each statement on a tracked table: note where the queue's ids stand, and how many rows
+   this transaction has changed in the table.
 
-   A statement's events are made when it ends. A trigger of the application may change the same
-   rows before that, by a statement of its own, whose events are then older than those of the
-   change that came first. close_statement() finds them by this mark. */
+   A statement's events are made when it ends. A trigger of the application, or a function that
+   the statement calls, may change the same rows meanwhile, by a statement of its own, which ends
+   first. By these notes interleave_events() finds between which of the outer statement's rows
+   that was.
+
+   The setting pg2kafka.open_statements holds the open statements, the innermost first, separated
+   by "/": <table's oid><operation>=<mark>:<rows>. The mark is an event id of their own. <rows> is
+   what rows_changed() said when the statement began, so the difference to what it says now is how
+   many rows the statement itself has changed; "=" and that difference while one of the same
+   operation is nested in it. */
 create or replace function pg2kafka.open_statement()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_open text := current_setting('pg2kafka.open_statements', true);
 begin
+  if v_open <> '' then
+    v_open := '/' || pg2kafka.note_nested_statement(v_open, tg_relid, tg_op);
+  end if;
   perform set_config(
     'pg2kafka.open_statements',
     concat(
-      '/', tg_relid, tg_op, '=', nextval('pg2kafka.outbound_event_queue_id'),
-      current_setting('pg2kafka.open_statements', true)
+      tg_relid, tg_op, '=', nextval('pg2kafka.outbound_event_queue_id'), ':',
+      case tg_op
+        when 'INSERT' then pg_stat_get_xact_tuples_inserted(tg_relid)
+        when 'UPDATE' then pg_stat_get_xact_tuples_updated(tg_relid)
+        else pg_stat_get_xact_tuples_deleted(tg_relid)
+      end,
+      v_open
     ),
     true
   );
