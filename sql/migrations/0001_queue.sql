@@ -44,7 +44,7 @@ create table pg2kafka.external_id_relations (
 );
 comment on table pg2kafka.external_id_relations is 'Tracked tables; written by setup() and teardown()';
 comment on column pg2kafka.external_id_relations.columns is
-  'The columns that the capture function was compiled for, as the keys of a JSON object; null: not compiled yet';
+  'The columns that the capture function was compiled for, as a JSON object of names and types; null: not compiled yet';
 
 create sequence pg2kafka.outbound_event_queue_id as bigint cache 1;
 

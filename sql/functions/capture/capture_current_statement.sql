@@ -5,10 +5,10 @@ create or replace function pg2kafka.capture_current_statement(
 )
 returns text
 language sql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 select pg2kafka.capture_statement(
-  p_operation, p_columns, p_columns, p_columns, p_external_id, p_names, p_old, p_new, p_single, p_keep
+  p_operation, p_columns, null, p_external_id, p_names, p_old, p_new, p_single, p_keep
 )
 $$;

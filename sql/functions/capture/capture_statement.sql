@@ -2,24 +2,21 @@
 
    p_operation   INSERT, UPDATE, DELETE, or SNAPSHOT, which is made like INSERT
    p_columns     the names of the table's columns, in order
-   p_unbounded   those of them whose values may be large
-   p_numbers     those of them to compare as numbers where they hold such
+   p_types       their types; null where these are not known
    p_external_id the column that becomes the events' key; null where it is gone
    p_names       SQL for the schema and the name that the events bear: 'schema, table'
    p_old, p_new  SQL for the old and the new rows: a transition table, or a subquery
    p_single      whether p_old and p_new hold one row each
    p_keep        SQL for whether an UPDATE's row that did not change gets an event all the same
 
-   Returns SQL text. It names columns and is valid whatever their types are: a type may change
-   before the capture function is compiled again. It takes no JSON apart: that refuses \u0000
-   and lone surrogates, and would fail the application's write. */
+   Returns SQL text. It takes no JSON apart: that refuses \u0000 and lone surrogates, and would
+   fail the application's write. */
 create or replace function pg2kafka.capture_statement(
-  p_operation text, p_columns text[], p_unbounded text[], p_numbers text[], p_external_id text,
-  p_names text, p_old text, p_new text, p_single boolean, p_keep text
+  p_operation text, p_columns text[], p_types regtype[], p_external_id text, p_names text, p_old text, p_new text, p_single boolean, p_keep text
 )
 returns text
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -47,7 +44,9 @@ begin
     )
   end
   into v_fits
-  from unnest(p_unbounded) as name;
+  from unnest(p_columns, p_types) as c (name, type)
+  left join pg_catalog.pg_type t on t.oid = c.type
+  where t.oid is null or t.typlen = -1 and t.oid <> 'numeric'::regtype;
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
       $sql$%s select %s, %s, %L, case when %s then row_to_json(n.*) end from %s n$sql$,
@@ -55,21 +54,14 @@ begin
     );
   end if;
 
-  /* Equal numbers count as unchanged, as they do in pg2kafka: 1.0 and 1.00. All else is compared
-     byte by byte: types without an equality, and collations in which 'a' equals 'A'. */
   select string_agg(
     format(
       $sql$case when %s then %L || coalesce(to_json(n.%I)::text, 'null') end$sql$,
-      case when name = any (p_numbers) then format(
-        $sql$case when pg_typeof(n.%1$I) in ('numeric'::regtype, 'jsonb'::regtype)
-          then to_jsonb(n.%1$I) is distinct from to_jsonb(o.%1$I)
-          else record_image_ne(row(n.%1$I), row(o.%1$I)) end$sql$, name
-      ) else format('record_image_ne(row(n.%1$I), row(o.%1$I))', name) end,
-      to_json(name)::text || ':', name
+      pg2kafka.comparison(name, type), to_json(name)::text || ':', name
     ), E',\n        ' order by position
   )
   into v_changes
-  from unnest(p_columns) with ordinality as c (name, position);
+  from unnest(p_columns, p_types) with ordinality as c (name, type, position);
   while v_pair = any (p_columns) loop
     v_pair := v_pair || '_';
   end loop;
@@ -82,7 +74,7 @@ begin
       from %s
       offset 0
     ) c
-    where c.data is distinct from '{}' or %s%s$sql$,
+    where (c.data is distinct from '{}' or %s)%s$sql$,
     c_head, p_names, case when not p_single then format('%I as pair, ', v_pair) end, v_key, v_fits, v_changes,
     /* Both transition tables are filled in the same order, the order of the changes. A full join
        is never planned as a nested loop, so a plan made for one row serves a million; a large one

@@ -1,11 +1,10 @@
 /* Make the function that the triggers of a tracked table call, for the columns it has now.
 
-   Three INSERTs with the columns' names written out are several times as fast as SQL made
-   for each call. They are valid only for the columns they were written for, so each call
-   first asks for the names: as the keys of the row's JSON with all values null, because that
-   query is analysed together with the ones that follow, while a look into the catalogs might
-   see them as they were before an ALTER TABLE. Where the names differ, the same INSERT is made
-   anew and executed: slower, and just as right, until refresh_captures() compiles again.
+   INSERTs with the columns' names and types written out are several times as fast as SQL made
+   for each call. They are valid only for the columns they were written for, which
+   is_compiled_for() watches. Where these have changed, the same INSERT is made anew for each call,
+   from the names of the rows' columns as the keys of JSON: slower, and just as right, until
+   refresh_captures() compiles again.
 
    By row, the rows are plpgsql's records, and a session's plan for a record is not made anew
    when the table changes: it would miss a new column, and raise on one of another type. So the
@@ -28,32 +27,19 @@ declare
   v_old text;
   v_new text;
   v_external_id text;
-  v_unbounded text[];
-  v_numbers text[];
   v_operations text := '';
   v_operation text;
   v_body text;
 begin
   select * into strict v_tracked from pg2kafka.external_id_relations where id = p_id for update;
   v_single := pg2kafka.captured_by_row(v_tracked.relation);
-  v_tracked.columns := pg2kafka.table_columns(v_tracked.relation);
+  v_tracked.columns := pg2kafka.column_types(v_tracked.relation);
   select attname, attnum into v_external_id, v_tracked.external_id_attnum
   from pg_catalog.pg_attribute
   where attrelid = v_tracked.relation and not attisdropped and attnum > 0
     and (attname = v_tracked.external_id or attnum = v_tracked.external_id_attnum)
   order by attname = v_tracked.external_id desc
   limit 1;
-
-  -- Bounded are varchar(n) and char(n) with a small n, never their arrays; numeric by its nature.
-  select
-    array_agg(attname) filter (
-      where attlen = -1 and atttypid <> 'numeric'::regtype
-        and not (atttypid in ('varchar'::regtype, 'bpchar'::regtype) and atttypmod between 0 and 10000)
-    ),
-    array_agg(attname) filter (where atttypid in ('numeric'::regtype, 'jsonb'::regtype))
-  into v_unbounded, v_numbers
-  from pg_catalog.pg_attribute
-  where attrelid = v_tracked.relation and not attisdropped and attnum > 0;
 
   if v_single then
     v_names := 'v_name[1], v_name[2]';
@@ -78,7 +64,7 @@ begin
       case v_operation when 'INSERT' then 'if' else 'elsif' end,
       v_operation,
       pg2kafka.compile_operation(
-        v_tracked, v_operation, v_external_id, v_unbounded, v_numbers, v_names, v_old, v_new, v_single
+        v_tracked, v_operation, v_external_id, v_names, v_old, v_new, v_single
       )
     );
   end loop;
@@ -87,6 +73,7 @@ begin
   v_body := format(
     $body$
 declare
+  v_is_compiled boolean := pg2kafka.is_compiled_for(%6$L::regclass, %7$L);
   v_columns text;
   %1$s
 begin
@@ -106,14 +93,13 @@ $body$,
       $sql$v_relation oid := tg_relid;
   v_open text := current_setting('pg2kafka.open_statements', true);
   v_mark bigint;
-  v_last bigint;
-  v_many boolean;$sql$
+  v_last bigint;$sql$
     end,
     case when v_single then '' else
       $sql$if v_open <> '' then
     v_last := currval('pg2kafka.outbound_event_queue_id');
     if starts_with(v_open, concat(tg_relid, tg_op, '=', v_last, ':')) and strpos(v_open, '/') = 0 then
-      perform set_config('pg2kafka.open_statements', '', true);
+      v_open := set_config('pg2kafka.open_statements', '', true);
     else
       v_mark := pg2kafka.close_statement(tg_relid, tg_op);
     end if;
@@ -131,7 +117,8 @@ $body$,
       $sql$if v_mark is not null then
     perform pg2kafka.interleave_events(tg_relid, v_mark, v_last, tg_table_schema, tg_table_name);
   end if;$sql$
-    end
+    end,
+    v_tracked.relation::oid, v_tracked.columns
   );
   execute format(
     $function$

@@ -4,11 +4,11 @@
    p_operation    INSERT, UPDATE or DELETE
    p_external_id  to p_new, p_single: see capture_statement()
 
-   Returns plpgsql text. Of a statement's transition tables, an UPDATE needs to know which row
-   was which: where it changed one row, as nearly always, nothing has to be paired. */
+   Returns plpgsql text. An UPDATE's transition tables have to be paired, row by row; where it
+   changed one row, as most do, there is nothing to pair, and that is tried first. */
 create or replace function pg2kafka.compile_operation(
-  p_tracked pg2kafka.external_id_relations, p_operation text, p_external_id text, p_unbounded text[],
-  p_numbers text[], p_names text, p_old text, p_new text, p_single boolean
+  p_tracked pg2kafka.external_id_relations, p_operation text, p_external_id text, p_names text,
+  p_old text, p_new text, p_single boolean
 )
 returns text
 language plpgsql
@@ -16,39 +16,54 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_columns text[] := pg2kafka.column_names(p_tracked.columns);
+  v_types regtype[] := (
+    select array_agg(value::regtype order by position)
+    from json_each_text(p_tracked.columns::json) with ordinality as c (key, value, position)
+  );
+  v_names text := format(
+    'select row_to_json(c.*)::text into v_columns from (select r.* from (values (1)) one left join %s r on false) c',
+    case p_operation when 'DELETE' then p_old else p_new end
+  );
   v_keep text := case when p_single then 'false' else 'v_mark is not null' end;
-  v_is_paired boolean := p_operation = 'UPDATE' and not p_single;
   v_insert text := pg2kafka.capture_statement(
-    p_operation, pg2kafka.column_names(p_tracked.columns), p_unbounded, p_numbers,
-    p_external_id, p_names, p_old, p_new, p_single, v_keep
+    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, v_keep
   );
 begin
-  if v_is_paired then
+  if p_operation = 'UPDATE' and not p_single then
     v_insert := format(
-      'if v_many then %s; else %s; end if', v_insert,
+      $body$%s;
+      if not found and exists (select from %s offset 1) then
+        %s;
+      end if$body$,
       pg2kafka.capture_statement(
-        p_operation, pg2kafka.column_names(p_tracked.columns), p_unbounded, p_numbers,
-        p_external_id, p_names, p_old, p_new, true, v_keep
-      )
+        p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, v_keep
+      ) || format(' and not exists (select from %s offset 1)', p_new),
+      p_new,
+      v_insert
     );
   end if;
   return format(
-    $body$select row_to_json(c.*)::text%s
-    from (select r.* from (values (1)) one left join %s r on false) c;
-    if v_columns = %L then
-    %s;
+    $body$%sif v_is_compiled then
+      %s;
     else
+      %s;
       execute pg2kafka.capture_current_statement(
         tg_op, pg2kafka.column_names(v_columns),
         pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, v_relation, %L, %L),
         '$1[1], $1[2]', %L, %L, %L, (%s)::text
       ) using %s;
     end if;$body$,
-    case when v_is_paired then format(', exists (select from %s offset 1) into v_columns, v_many', p_new)
-      else ' into v_columns' end,
-    case p_operation when 'DELETE' then p_old else p_new end,
-    p_tracked.columns,
+    case when p_single then format(
+      -- A child of an inheritance tree may have columns of its own.
+      $body$if v_relation <> %s then
+      %s;
+      v_is_compiled := v_is_compiled and v_columns = %L;
+    end if;
+    $body$, p_tracked.relation::oid, v_names, pg2kafka.table_columns(p_tracked.relation)
+    ) end,
     v_insert,
+    v_names,
     p_tracked.external_id, p_tracked.relation::oid, p_tracked.external_id_attnum,
     case when p_single then '(select ($2).*)' else p_old end,
     case when p_single then '(select ($3).*)' else p_new end,

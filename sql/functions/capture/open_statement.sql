@@ -23,7 +23,8 @@ begin
   if v_open <> '' then
     v_open := '/' || pg2kafka.note_nested_statement(v_open, tg_relid, tg_op);
   end if;
-  perform set_config(
+  -- Assigned, not performed: plpgsql runs a PERFORM as a query, an assignment as an expression.
+  v_open := set_config(
     'pg2kafka.open_statements',
     concat(
       tg_relid, tg_op, '=', nextval('pg2kafka.outbound_event_queue_id'), ':',

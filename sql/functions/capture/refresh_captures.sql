@@ -26,9 +26,11 @@ begin
     join pg_catalog.pg_proc f on f.proname = 'enqueue_event_' || r.id and f.pronamespace = 'pg2kafka'::regnamespace
     cross join lateral (
       select
-        -- The function names the table's columns, and its oid, which a restored dump changes.
+        -- The function is for the table's columns, and its oid, which a restored dump changes.
         p_all or strpos(f.prosrc, format('%L', c.oid)) = 0 or r.columns <> (
-          select '{' || string_agg(to_json(a.attname)::text || ':null', ',' order by a.attnum) || '}'
+          select json_object(
+            array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
+          )::text
           from pg_catalog.pg_attribute a
           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
         ) as compile,

@@ -1,0 +1,24 @@
+/* The columns of a table as a JSON object of their names and types, in order.
+
+   It asks for a row that is not there, whose analysis tells: that sees the table as it is now,
+   while the caller's snapshot may show the catalogs as they were before an ALTER TABLE. */
+create or replace function pg2kafka.column_types(p_table regclass)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_names text[] := pg2kafka.column_names(pg2kafka.table_columns(p_table));
+  v_types text;
+begin
+  execute format(
+    'select json_object($1, array[%s]::text[])::text from (values (1)) one left join only %s r on false',
+    (
+      select string_agg(format('pg_typeof(r.%I)', name), ', ' order by position)
+      from unnest(v_names) with ordinality as c (name, position)
+    ),
+    p_table
+  ) into v_types using v_names;
+  return v_types;
+end;
+$$;
