@@ -28,11 +28,7 @@ begin
     'pg2kafka.open_statements',
     concat(
       tg_relid, tg_op, '=', nextval('pg2kafka.outbound_event_queue_id'), ':',
-      case tg_op
-        when 'INSERT' then pg_stat_get_xact_tuples_inserted(tg_relid)
-        when 'UPDATE' then pg_stat_get_xact_tuples_updated(tg_relid)
-        else pg_stat_get_xact_tuples_deleted(tg_relid)
-      end,
+      pg2kafka.rows_changed(tg_relid, tg_op),
       v_open
     ),
     true
