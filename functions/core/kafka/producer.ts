@@ -8,7 +8,7 @@ import {
 } from "kafkajs";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
-import { poolEncoderBuffers } from "./encoder.ts";
+import { speedUpEncoder } from "./encoder.ts";
 import {
   classify,
   type Failure,
@@ -57,7 +57,7 @@ export interface Producer {
   close(): Promise<void>;
 }
 
-poolEncoderBuffers();
+speedUpEncoder();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
