@@ -30,7 +30,7 @@ export async function handler(_event: unknown, context: LambdaContext): Promise<
   const { config, schema, sql, producer } = warm;
   const report = await drain(sql, producer, config, schema, deadlineMs);
   log(isRegularStop(report.stopped) ? "info" : "error", "drained", report);
-  if (!isRegularStop(report.stopped)) throw new DrainError(report.stopped);
+  if (report.stopped && !isRegularStop(report.stopped)) throw new DrainError(report.stopped);
   return report;
 }
 

@@ -90,9 +90,7 @@ async function readState(queue: Queue, schema: Schema): Promise<QueueState> {
 const REGULAR_STOPS = ["DEADLINE", "LEASED", "PAUSED"];
 
 /** Whether a drain ended as it should: the queue empty, or for a reason that is no fault. */
-export function isRegularStop(
-  stopped: RelayReport["stopped"],
-): stopped is null | { code: "DEADLINE" | "LEASED" | "PAUSED"; message: string } {
+export function isRegularStop(stopped: RelayReport["stopped"]): boolean {
   return stopped === null || REGULAR_STOPS.includes(stopped.code);
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql, TransactionSql } from "postgres";
 import { MigrationError } from "../errors.ts";
+import { readCommitted } from "./database.ts";
 import type { Schema, SqlFile } from "./schema.ts";
 
 /** The oldest Postgres that has all that sql/ uses: `xid8` and `pg_snapshot` came with 13. */
@@ -129,11 +130,12 @@ async function inTransaction<Result>(
 ): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return (await sql.begin("isolation level read committed read write", async (tx) => {
+      return await readCommitted(sql, async (tx) => {
+        // A wait for a lock is no idleness: another migrator is waited for however long it takes.
         await tx`select pg_advisory_xact_lock(hashtext('pg2kafka.migrate'))`;
         await tx`select set_config('lock_timeout', ${`${LOCK_TIMEOUT_MS}ms`}, true)`;
         return await work(tx);
-      })) as Result;
+      });
     } catch (cause) {
       if (!isLockRefused(cause)) throw cause;
       if (attempt === LOCK_TRIES_MAX) {

@@ -2,7 +2,7 @@
 
    Nobody waits for this: a partition that a transaction still uses is left for another time.
    The check comes in a later statement than the lock, so it sees all that was committed while
-   the partition was in use; it must, and therefore refuses to run under an older snapshot.
+   the partition was in use; it must, see check_isolation().
 
    p_token  the fencing token of the drain
    Returns  bytes given back */
@@ -17,9 +17,7 @@ declare
   v_bytes bigint;
   v_delivered pg_snapshot;
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'pg2kafka: reclaim() needs READ COMMITTED' using errcode = 'active_sql_transaction';
-  end if;
+  perform pg2kafka.check_isolation('reclaim()');
   select partition, pg_total_relation_size(partition) into v_partition, v_bytes
   from pg2kafka.resting_generations() where generation = p_generation;
   if v_partition is null then

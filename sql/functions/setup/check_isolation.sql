@@ -1,5 +1,5 @@
-/* Refuse a transaction whose snapshot may be older than the lock that it is about to take: a row
-   committed between would be in no event. */
+/* Refuse a transaction whose snapshot may be older than the lock that it is about to take: what was
+   committed between would be missed. For setup() that is a row, for reclaim() an event. */
 create or replace function pg2kafka.check_isolation(p_function text)
 returns void
 language plpgsql
@@ -10,7 +10,7 @@ begin
     raise exception 'pg2kafka: % needs READ COMMITTED, and this transaction is %',
       p_function, upper(current_setting('transaction_isolation'))
     using errcode = 'active_sql_transaction',
-      detail = 'Its snapshot may be older than the lock on the table: a row committed between would be in no event.',
+      detail = 'Its snapshot may be older than the lock on the table: what was committed between would be missed.',
       hint = 'Begin the transaction with: begin isolation level read committed';
   end if;
 end;

@@ -15,13 +15,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_class pg_catalog.pg_class;
-  v_schema name;
   v_id integer;
 begin
   perform pg2kafka.check_isolation('setup()');
   perform pg_current_xact_id();
   select * into v_class from pg_catalog.pg_class where oid = p_table;
-  v_schema := v_class.relnamespace::regnamespace;
   if v_class.relkind not in ('r', 'p') or v_class.relpersistence = 't'
     or v_class.relnamespace in ('pg2kafka'::regnamespace, 'pg_catalog'::regnamespace)
   then
