@@ -41,7 +41,8 @@ export async function drain(
 
 /**
  * Print what a drain would send, as `{"topic","key","value"}` a line, and leave the queue as it
- * is. `value` is the text of the message.
+ * is. `value` is the text of the message. Everything that is visible at the start is printed once,
+ * in order; of what is committed meanwhile some may be, so it ends however much is written.
  *
  * @returns how many messages
  * @throws {QueueError} RESTORED when the database comes from another cluster
@@ -64,16 +65,19 @@ export async function dryRun(
   const toMessage = messageFormat({ ...state, namespace: config.namespace });
   let { position } = state;
   let count = 0;
-  for (;;) {
+  // What a drain has left of its last span, and then from the end of that one to now.
+  let spansLeft = position.target === null ? 1 : 2;
+  while (spansLeft > 0) {
     const { events, after } = await queue.fetch(position, "0", config.limits.batch);
     for (const event of events) {
       const { topic, key, value } = toMessage({ ...event, data: event.data ?? "null" });
       print(JSON.stringify({ topic, key: key?.toString() ?? null, value: value.toString() }));
     }
     count += events.length;
-    if (after.target === null) return count;
+    if (after.target === null) spansLeft -= 1;
     position = after;
   }
+  return count;
 }
 
 async function readState(queue: Queue, schema: Schema): Promise<QueueState> {

@@ -22,6 +22,7 @@ import {
   recorder,
   useKafka,
   withoutRepeats,
+  writer,
 } from "./support.ts";
 
 const server = useDatabase(18);
@@ -537,6 +538,44 @@ test("DRY_RUN prints each message and leaves the queue as it is", async () => {
   expect(first).toMatchObject({ topic: topicOf("t"), key: "1" });
   expect(first.value).toContain('"data":{"price": 1.10},');
   expect(JSON.parse(lines[25]!)).toMatchObject({ key: null });
+});
+
+test("DRY_RUN in the middle of a backlog prints the rest of it and what came since, and ends under writers", async () => {
+  await makeTopic("t");
+  await enqueueMany(server.sql, 15);
+  const real = kafkaProducer(server.database, brokers());
+  let sends = 0;
+  const crashing: Producer = {
+    ...real,
+    async send(...args) {
+      if (++sends === 2) throw new Error("crash");
+      return await real.send(...args);
+    },
+  };
+  const drained = drainInto(server.database, crashing, { env: { BATCH_EVENTS_MAX: "10" } });
+  await expect(drained).rejects.toThrow("crash");
+  await enqueue(server.sql, "16", "17");
+
+  const keys: string[] = [];
+  const config = configFor(server.database, { BATCH_EVENTS_MAX: "10", DRY_RUN: "true" });
+  const print = (line: string) => keys.push(JSON.parse(line).key);
+  expect(await dryRun(drainSession(server.database), config, schema, print)).toBe(7);
+  expect(keys).toEqual(["11", "12", "13", "14", "15", "16", "17"]);
+
+  const session = drainSession(server.database);
+  const other = writer(server.database);
+  let isOver = false;
+  // Each event that is read is followed by another one: whoever reads on for ever never ends.
+  const writing = (async () => {
+    while (!isOver) await enqueueMany(other, 10, { data: '{"since":true}' });
+  })();
+  const one = configFor(server.database, { BATCH_EVENTS_MAX: "1", DRY_RUN: "true" });
+  keys.length = 0;
+  await dryRun(session, one, schema, print).finally(() => {
+    isOver = true;
+  });
+  await writing;
+  expect(keys.slice(0, 7)).toEqual(["11", "12", "13", "14", "15", "16", "17"]);
 });
 
 describe("the schema in the database", () => {
