@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { createTopic, readTopic } from "./local/topics.ts";
-import { useKafka } from "./relay/support.ts";
 import { useDatabase } from "./support/database.ts";
+import { useKafka } from "./support/kafka.ts";
 
 describe("the Lambda handlers", () => {
-  const postgres = useDatabase(18);
+  const postgres = useDatabase();
   const cluster = useKafka();
 
   test("migrate once, then drain: the message is in Kafka, and a warm invocation goes on", async () => {

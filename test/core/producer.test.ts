@@ -6,7 +6,7 @@ import {
   type Admin,
   ResourcePatternTypes,
 } from "kafkajs";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
 import { ProduceError } from "../../functions/core/errors.ts";
 import { partitionOf } from "../../functions/core/kafka/partitioner.ts";
 import {
@@ -16,13 +16,14 @@ import {
   type SendReport,
 } from "../../functions/core/kafka/producer.ts";
 import { type Message, messageFormat, type QueueEvent } from "../../functions/core/message.ts";
-import { isKafkaAvailable, type LocalKafka, startKafka } from "../local/kafka.ts";
+import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic, kafkaClient, type ReadMessage, readTopic } from "../local/topics.ts";
+import { useKafka } from "../support/kafka.ts";
 
-const { available } = await isKafkaAvailable();
-
-const toMessage = messageFormat({ queueId: randomUUID(), database: "shop" });
+/** Part of the name of all topics, which lasts no longer than the run where Kafka does. */
+const database = `shop_${inject("given").run}`;
+const toMessage = messageFormat({ queueId: randomUUID(), database });
 let eventId = 0n;
 
 /** A message of a table: its key and its data, in a statement that can be told from the others. */
@@ -47,7 +48,7 @@ function message(
 
 function newTable(): { table: string; topic: string } {
   const table = `t${randomUUID().replaceAll("-", "")}`;
-  return { table, topic: `pg2kafka.shop.${table}` };
+  return { table, topic: `pg2kafka.${database}.${table}` };
 }
 
 function ofSize(bytes: number): Partial<QueueEvent> {
@@ -102,32 +103,27 @@ function inPartitions(messages: readonly Message[], partitions: number): Message
   ).flat();
 }
 
-describe.skipIf(!available)("the producer", () => {
-  let kafka: LocalKafka;
-  let admin: Admin;
-
-  beforeAll(async () => {
-    kafka = await startKafka({
-      settings: {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-      },
-    });
-    admin = kafkaClient(kafka.bootstrap).admin();
-    await admin.connect();
-  }, 60_000);
-
-  afterAll(async () => {
-    await admin?.disconnect();
-    await kafka?.stop();
+describe("the producer", () => {
+  const cluster = useKafka({
+    settings: {
+      "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+      "allow.everyone.if.no.acl.found": "true",
+    },
   });
+
+  async function adminOf(brokers: string[]): Promise<Admin> {
+    const admin = kafkaClient(brokers).admin();
+    onTestFinished(async () => await admin.disconnect());
+    await admin.connect();
+    return admin;
+  }
 
   test("delivers each message whole, to its key's partition, in order", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { partitions: 3 });
+    await createTopic(cluster.brokers, topic, { partitions: 3 });
     const keys = ["a", "b", "", "größe", "😀", "c"];
     const messages = Array.from({ length: 600 }, (_, n) => message(table, keys[n % 6]!));
-    const report = await producerFor(kafka.bootstrap).send(messages);
+    const report = await producerFor(cluster.brokers).send(messages);
     expect(report.refused.size).toBe(0);
 
     const expected = inPartitions(messages, 3).map(({ key, value, headers, timestampMs }) => ({
@@ -136,41 +132,41 @@ describe.skipIf(!available)("the producer", () => {
       headers,
       timestamp: Number(timestampMs),
     }));
-    const read = await readTopic(kafka.bootstrap, topic);
+    const read = await readTopic(cluster.brokers, topic);
     expect(read.map(({ partition: _, offset: __, ...content }) => content)).toEqual(expected);
   });
 
   test("cuts what is too much for one request, and keeps the order", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { partitions: 2 });
+    await createTopic(cluster.brokers, topic, { partitions: 2 });
     const messages = Array.from({ length: 300 }, (_, n) => message(table, `key ${n % 7}`));
     let requests = 0;
     const mayStart = () => {
       requests += 1;
       return true;
     };
-    await producerFor(kafka.bootstrap, { requestBytesMax: 10_000 }).send(messages, { mayStart });
+    await producerFor(cluster.brokers, { requestBytesMax: 10_000 }).send(messages, { mayStart });
     expect(requests).toBeGreaterThan(10);
-    expect(values(await readTopic(kafka.bootstrap, topic))).toEqual(
+    expect(values(await readTopic(cluster.brokers, topic))).toEqual(
       values(inPartitions(messages, 2)),
     );
   });
 
   test("compresses when asked to", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { configs: { "max.message.bytes": "2000" } });
+    await createTopic(cluster.brokers, topic, { configs: { "max.message.bytes": "2000" } });
     const messages = Array.from({ length: 2 }, () => message(table, "a", ofSize(3_000)));
-    const report = await producerFor(kafka.bootstrap, { compression: "gzip" }).send(messages);
+    const report = await producerFor(cluster.brokers, { compression: "gzip" }).send(messages);
     expect(codes(report)).toEqual([]);
-    expect(values(await readTopic(kafka.bootstrap, topic))).toEqual(values(messages));
+    expect(values(await readTopic(cluster.brokers, topic))).toEqual(values(messages));
   });
 
   test("spreads messages without a key, one partition a batch", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { partitions: 3 });
-    const producer = producerFor(kafka.bootstrap);
+    await createTopic(cluster.brokers, topic, { partitions: 3 });
+    const producer = producerFor(cluster.brokers);
     for (let n = 0; n < 3; n++) await producer.send([message(table, null), message(table, null)]);
-    const read = await readTopic(kafka.bootstrap, topic);
+    const read = await readTopic(cluster.brokers, topic);
     expect(read.map(({ partition, key }) => [partition, key])).toEqual(
       [0, 0, 1, 1, 2, 2].map((partition) => [partition, null]),
     );
@@ -178,13 +174,13 @@ describe.skipIf(!available)("the producer", () => {
 
   test("a TRUNCATE is in every partition, between what came before and after it", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { partitions: 3 });
+    await createTopic(cluster.brokers, topic, { partitions: 3 });
     const before = Array.from({ length: 50 }, (_, n) => message(table, `key ${n}`));
     const truncate = message(table, null, { statement: "TRUNCATE" });
     const after = Array.from({ length: 50 }, (_, n) => message(table, `key ${n}`));
-    await producerFor(kafka.bootstrap).send([...before, truncate, ...after]);
+    await producerFor(cluster.brokers).send([...before, truncate, ...after]);
 
-    const read = await readTopic(kafka.bootstrap, topic);
+    const read = await readTopic(cluster.brokers, topic);
     for (const partition of [0, 1, 2]) {
       const isHere = ({ key }: Message) => partitionOf(key, 3, 0) === partition;
       expect(values(read.filter((one) => one.partition === partition))).toEqual(
@@ -195,7 +191,7 @@ describe.skipIf(!available)("the producer", () => {
 
   test("a message over our bound is refused with its size, what has its key waits", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic);
+    await createTopic(cluster.brokers, topic);
     const messages = [
       message(table, "a"),
       message(table, "b", ofSize(2_000)),
@@ -204,7 +200,7 @@ describe.skipIf(!available)("the producer", () => {
       message(table, null, ofSize(2_000)),
       message(table, null),
     ];
-    const report = await producerFor(kafka.bootstrap, { messageBytesMax: 2_000 }).send(messages);
+    const report = await producerFor(cluster.brokers, { messageBytesMax: 2_000 }).send(messages);
     expect(codes(report)).toEqual([
       [1, "MESSAGE_TOO_LARGE"],
       [3, "BEHIND_REFUSED"],
@@ -215,32 +211,32 @@ describe.skipIf(!available)("the producer", () => {
     expect(reason).toMatch(/has 2\d{3} bytes; the bound is 2000\./);
     expect(reason).not.toContain("xx");
     const delivered = [messages[0]!, messages[2]!, messages[5]!];
-    expect(values(await readTopic(kafka.bootstrap, topic))).toEqual(values(delivered));
+    expect(values(await readTopic(cluster.brokers, topic))).toEqual(values(delivered));
   });
 
   test("a message over the topic's bound is found and refused, its siblings are delivered", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic, { configs: { "max.message.bytes": "3000" } });
+    await createTopic(cluster.brokers, topic, { configs: { "max.message.bytes": "3000" } });
     const large = 57;
     const messages = Array.from({ length: 200 }, (_, n) =>
       message(table, `key ${n % 50}`, n === large ? ofSize(4_000) : {}),
     );
-    const report = await producerFor(kafka.bootstrap).send(messages);
+    const report = await producerFor(cluster.brokers).send(messages);
     expect(codes(report)).toEqual([
       [57, "MESSAGE_TOO_LARGE"],
       [107, "BEHIND_REFUSED"],
       [157, "BEHIND_REFUSED"],
     ]);
     const delivered = messages.filter((_, index) => !report.refused.has(index));
-    expect(values(await readTopic(kafka.bootstrap, topic))).toEqual(values(delivered));
+    expect(values(await readTopic(cluster.brokers, topic))).toEqual(values(delivered));
   });
 
   test("what a compacted topic does not take is refused alone, and other topics repeat once at most", async () => {
     const [compacted, other] = [newTable(), newTable()];
     const configs = { "cleanup.policy": "compact" };
-    await createTopic(kafka.bootstrap, compacted.topic, { configs });
-    await createTopic(kafka.bootstrap, other.topic);
-    const producer = producerFor(kafka.bootstrap);
+    await createTopic(cluster.brokers, compacted.topic, { configs });
+    await createTopic(cluster.brokers, other.topic);
+    const producer = producerFor(cluster.brokers);
     const batches = [1, 2, 3].map(() =>
       ["a", null, "b", "a", null, "c"].flatMap((key) => [
         message(compacted.table, key),
@@ -259,8 +255,8 @@ describe.skipIf(!available)("the producer", () => {
     const delivered = messages.filter(
       ({ topic, key }) => topic === compacted.topic && key !== null,
     );
-    expect(values(await readTopic(kafka.bootstrap, compacted.topic))).toEqual(values(delivered));
-    const read = await readTopic(kafka.bootstrap, other.topic);
+    expect(values(await readTopic(cluster.brokers, compacted.topic))).toEqual(values(delivered));
+    const read = await readTopic(cluster.brokers, other.topic);
     expect(values(firstCopies(read))).toEqual(
       values(messages.filter((one) => one.topic === other.topic)),
     );
@@ -269,7 +265,7 @@ describe.skipIf(!available)("the producer", () => {
 
   test("a missing topic is refused, the other topics are delivered", async () => {
     const [missing, present] = [newTable(), newTable()];
-    await createTopic(kafka.bootstrap, present.topic, { partitions: 2 });
+    await createTopic(cluster.brokers, present.topic, { partitions: 2 });
     const messages = [
       message(missing.table, "a"),
       message(present.table, "a"),
@@ -277,7 +273,7 @@ describe.skipIf(!available)("the producer", () => {
       message(missing.table, null),
       message(present.table, "b"),
     ];
-    const report = await producerFor(kafka.bootstrap).send(messages);
+    const report = await producerFor(cluster.brokers).send(messages);
     expect(codes(report)).toEqual([
       [0, "TOPIC_MISSING"],
       [2, "BEHIND_REFUSED"],
@@ -290,21 +286,22 @@ describe.skipIf(!available)("the producer", () => {
       retriable: true,
     });
     expect(report.refused.get(2)?.scope).toBe("topic");
-    expect(await readTopic(kafka.bootstrap, present.topic)).toHaveLength(2);
+    expect(await readTopic(cluster.brokers, present.topic)).toHaveLength(2);
   });
 
   test("a topic that is deleted under a producer is refused, and taken when it is back", async () => {
     const [deleted, present] = [newTable(), newTable()];
-    for (const { topic } of [deleted, present]) await createTopic(kafka.bootstrap, topic);
-    const producer = producerFor(kafka.bootstrap);
+    for (const { topic } of [deleted, present]) await createTopic(cluster.brokers, topic);
+    const producer = producerFor(cluster.brokers);
     const messages = [message(deleted.table, "a"), message(present.table, "a")];
     expect(codes(await producer.send(messages))).toEqual([]);
+    const admin = await adminOf(cluster.brokers);
     await admin.deleteTopics({ topics: [deleted.topic] });
     expect(codes(await producer.send(messages))).toEqual([[0, "TOPIC_MISSING"]]);
-    await createTopic(kafka.bootstrap, deleted.topic);
+    await createTopic(cluster.brokers, deleted.topic);
     expect(codes(await producer.send(messages))).toEqual([]);
-    expect(await readTopic(kafka.bootstrap, deleted.topic)).toHaveLength(1);
-    expect(firstCopies(await readTopic(kafka.bootstrap, present.topic))).toHaveLength(1);
+    expect(await readTopic(cluster.brokers, deleted.topic)).toHaveLength(1);
+    expect(firstCopies(await readTopic(cluster.brokers, present.topic))).toHaveLength(1);
   });
 
   test("missing topics are created when asked, by two producers at once", async () => {
@@ -312,19 +309,20 @@ describe.skipIf(!available)("the producer", () => {
     const messages = [message(one.table, "a"), message(other.table, "a")];
     const createTopics = { partitions: 4, replicationFactor: 1, configs: { "retention.ms": "-1" } };
     const reports = await Promise.all(
-      [1, 2].map(() => producerFor(kafka.bootstrap, { createTopics }).send(messages)),
+      [1, 2].map(() => producerFor(cluster.brokers, { createTopics }).send(messages)),
     );
     expect(reports.flatMap(codes)).toEqual([]);
+    const admin = await adminOf(cluster.brokers);
     const { topics } = await admin.fetchTopicMetadata({ topics: [one.topic, other.topic] });
     expect(topics.map(({ partitions }) => partitions.length)).toEqual([4, 4]);
     for (const { topic } of [one, other]) {
-      expect(firstCopies(await readTopic(kafka.bootstrap, topic))).toHaveLength(1);
+      expect(firstCopies(await readTopic(cluster.brokers, topic))).toHaveLength(1);
     }
   });
 
   test("a topic that Kafka does not want to create is refused", async () => {
-    const createTopics = { partitions: 1, replicationFactor: 3 };
-    const producer = producerFor(kafka.bootstrap, { createTopics });
+    const createTopics = { partitions: 1, replicationFactor: 1_000 };
+    const producer = producerFor(cluster.brokers, { createTopics });
     const { refused } = await producer.send([message(newTable().table, "a")]);
     expect(refused.get(0)).toMatchObject({ code: "TOPIC_NOT_CREATED", scope: "topic" });
     expect(refused.get(0)?.reason).toContain("INVALID_REPLICATION_FACTOR");
@@ -332,9 +330,9 @@ describe.skipIf(!available)("the producer", () => {
 
   test("a topic that differs from another one only in dots and underscores is refused", async () => {
     const { table } = newTable();
-    await createTopic(kafka.bootstrap, `pg2kafka.shop.a_b.${table}`);
+    await createTopic(cluster.brokers, `pg2kafka.${database}.a_b.${table}`);
     const createTopics = { partitions: 1, replicationFactor: 1 };
-    const producer = producerFor(kafka.bootstrap, { createTopics });
+    const producer = producerFor(cluster.brokers, { createTopics });
     const { refused } = await producer.send([message(`b_${table}`, "a", { schema: "a" })]);
     expect(refused.get(0)).toMatchObject({ code: "TOPIC_NOT_CREATED", scope: "topic" });
     expect(refused.get(0)?.reason).toContain("dots and underscores");
@@ -342,9 +340,9 @@ describe.skipIf(!available)("the producer", () => {
 
   test("a topic whose name is too long is refused without asking Kafka", async () => {
     const present = newTable();
-    await createTopic(kafka.bootstrap, present.topic);
+    await createTopic(cluster.brokers, present.topic);
     const messages = [message("-".repeat(80), "a"), message(present.table, "a")];
-    const { refused } = await producerFor(kafka.bootstrap).send(messages);
+    const { refused } = await producerFor(cluster.brokers).send(messages);
     expect([...refused.keys()]).toEqual([0]);
     expect(refused.get(0)).toMatchObject({ code: "INVALID_TOPIC_EXCEPTION", retriable: false });
     expect(refused.get(0)?.reason).toContain("Kafka allows 1 to 249");
@@ -354,6 +352,8 @@ describe.skipIf(!available)("the producer", () => {
     ["to describe", AclOperationTypes.DESCRIBE],
     ["to write", AclOperationTypes.WRITE],
   ])("a topic we have no right %s is refused, the others are delivered", async (_, operation) => {
+    const kafka = await cluster.own();
+    const admin = await adminOf(kafka.bootstrap);
     const [denied, present] = [newTable(), newTable()];
     for (const { topic } of [denied, present])
       await createTopic(kafka.bootstrap, topic, { partitions: 2 });
@@ -389,17 +389,17 @@ describe.skipIf(!available)("the producer", () => {
 
   test("stops before a request that may not start, and says so", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic);
+    await createTopic(cluster.brokers, topic);
     const messages = Array.from({ length: 100 }, () => message(table, "a"));
-    const producer = producerFor(kafka.bootstrap, { requestBytesMax: 5_000 });
+    const producer = producerFor(cluster.brokers, { requestBytesMax: 5_000 });
     const never = producer.send(messages, { mayStart: () => false });
     await expect(never).rejects.toMatchObject({ code: "LEASE_TOO_SHORT", retriable: true });
-    expect(await readTopic(kafka.bootstrap, topic)).toEqual([]);
+    expect(await readTopic(cluster.brokers, topic)).toEqual([]);
 
     let asked = 0;
     const twice = producer.send(messages, { mayStart: () => ++asked <= 5 });
     await expect(twice).rejects.toMatchObject({ code: "LEASE_TOO_SHORT" });
-    const sent = await readTopic(kafka.bootstrap, topic);
+    const sent = await readTopic(cluster.brokers, topic);
     expect(sent.length).toBeGreaterThan(0);
     expect(values(sent)).toEqual(values(messages.slice(0, sent.length)));
   });
@@ -414,13 +414,14 @@ describe.skipIf(!available)("the producer", () => {
 
   test("one of the bootstrap brokers is away: another one is asked", async () => {
     const { table, topic } = newTable();
-    await createTopic(kafka.bootstrap, topic);
-    const brokers = [`127.0.0.1:${await freePort()}`, ...kafka.bootstrap];
+    await createTopic(cluster.brokers, topic);
+    const brokers = [`127.0.0.1:${await freePort()}`, ...cluster.brokers];
     expect(codes(await producerFor(brokers).send([message(table, "a")]))).toEqual([]);
-    expect(await readTopic(kafka.bootstrap, topic)).toHaveLength(1);
+    expect(await readTopic(cluster.brokers, topic)).toHaveLength(1);
   });
 
   test("a broker that hangs: it gives up after the timeout, and the same batch is sent again", async () => {
+    const kafka = await cluster.own();
     const { table, topic } = newTable();
     await createTopic(kafka.bootstrap, topic, { partitions: 3 });
     const producer = producerFor(kafka.bootstrap, { requestTimeoutMs: 1_000 });
@@ -430,10 +431,8 @@ describe.skipIf(!available)("the producer", () => {
     await producer.send(batches[0]!);
     const { pid } = kafka.brokers[0]!;
     process.kill(pid, "SIGSTOP");
-    const startedAt = Date.now();
     try {
       await expect(producer.send(batches[1]!)).rejects.toMatchObject({ code: "KAFKA_UNAVAILABLE" });
-      expect(Date.now() - startedAt).toBeLessThan(4_000);
     } finally {
       process.kill(pid, "SIGCONT");
     }
@@ -444,7 +443,7 @@ describe.skipIf(!available)("the producer", () => {
   }, 20_000);
 });
 
-describe.skipIf(!available)("the producer, where clients must authenticate", () => {
+describe("the producer, where clients must authenticate", () => {
   test("wrong credentials are told from a Kafka that is away", async () => {
     const kafka = await startKafka({
       settings: {
@@ -467,7 +466,7 @@ describe.skipIf(!available)("the producer, where clients must authenticate", () 
   }, 20_000);
 });
 
-describe.skipIf(!available)("the producer, with three brokers", () => {
+describe("the producer, with three brokers", () => {
   let kafka: LocalKafka;
 
   beforeAll(async () => {

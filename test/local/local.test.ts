@@ -9,12 +9,10 @@ import { promisify } from "node:util";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as cache from "./cache.ts";
-import { isKafkaAvailable, type LocalKafka, startKafka } from "./kafka.ts";
+import { type LocalKafka, startKafka } from "./kafka.ts";
 import { startPostgres } from "./postgres.ts";
 import { startProxy } from "./proxy.ts";
 import { createTopic, kafkaClient, readTopic } from "./topics.ts";
-
-const kafkaAvailability = await isKafkaAvailable();
 
 async function query(url: string, text: string): Promise<postgres.RowList<postgres.Row[]>> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
@@ -117,7 +115,7 @@ test("a Postgres does not outlive its parent, even one that is killed", async ()
   await expect(query(url, "select 1")).rejects.toThrow("ECONNREFUSED");
 }, 15_000);
 
-describe.skipIf(!kafkaAvailability.available)("Kafka", () => {
+describe("Kafka", () => {
   async function send(kafka: LocalKafka, topic: string, count: number): Promise<void> {
     const retry = { retries: 20, initialRetryTime: 100, maxRetryTime: 500 };
     const producer = kafkaClient(kafka.bootstrap, retry).producer();

@@ -109,12 +109,14 @@ export interface ReadMessage {
 export interface ReadOptions {
   /** Wait until the topic holds this many messages before reading. Default 0. */
   atLeast?: number;
+  /** The first offset that is read, in each partition. Default 0. */
+  from?: number;
   /** For everything together. Default 30,000. */
   timeoutMs?: number;
 }
 
 /**
- * Read all messages of a topic, from the first up to those that are there at the call (or when
+ * Read the messages of a topic, from the first up to those that are there at the call (or when
  * `atLeast` is reached), ordered by partition and offset, each exactly once.
  * Not for topics with transactions: their end is a marker, which is never delivered.
  *
@@ -126,11 +128,12 @@ export async function readTopic(
   topic: string,
   options: ReadOptions = {},
 ): Promise<ReadMessage[]> {
-  const { atLeast = 0, timeoutMs = 30_000 } = options;
+  const { atLeast = 0, from = 0, timeoutMs = 30_000 } = options;
   const deadline = Date.now() + timeoutMs;
   const ends = await withAdmin(bootstrap, (admin) => knownEnds(admin, topic, atLeast, deadline));
+  for (const [partition, end] of ends) if (end <= from) ends.delete(partition);
   if (ends.size === 0) return [];
-  const read = await consume(bootstrap, topic, ends, deadline);
+  const read = await consume(bootstrap, topic, from, ends, deadline);
   return [...read].sort(([a], [b]) => a - b).flatMap(([, messages]) => messages);
 }
 
@@ -163,6 +166,7 @@ async function knownEnds(
 async function consume(
   bootstrap: string[],
   topic: string,
+  from: number,
   ends: Map<number, number>,
   deadline: number,
 ): Promise<Map<number, ReadMessage[]>> {
@@ -204,7 +208,7 @@ async function consume(
           for (const message of batch.messages) {
             const offset = Number(message.offset);
             // After a rebalance the group starts again from the beginning.
-            if (offset >= end || offset <= (messages.at(-1)?.offset ?? -1)) continue;
+            if (offset >= end || offset <= (messages.at(-1)?.offset ?? from - 1)) continue;
             messages.push({
               partition: batch.partition,
               offset,

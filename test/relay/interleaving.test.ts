@@ -49,7 +49,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ do: "reclaim" as const }) },
 );
 
-const server = useDatabase(18);
+const server = useDatabase();
 
 test("in whatever order transactions draw ids and end, each event is read once, and a row's in order", async () => {
   const queue = createQueue(drainSession(server.database));

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
 import { type Command, startCommand } from "./command.ts";
-import { one, receive, useKafka, withoutRepeats } from "./support.ts";
+import { one, receive, withoutRepeats } from "./support.ts";
 
 const KILLS = 25;
 const KEYS = 40;
@@ -11,7 +12,7 @@ const EVENTS_PER_ROUND = 400;
 /** Long enough to connect to Kafka and settle some batches. */
 const KILL_AFTER_MS_MAX = 200;
 
-const server = useDatabase(18);
+const server = useDatabase();
 const cluster = useKafka();
 const topic = () => `pg2kafka.${server.database.name}.t`;
 

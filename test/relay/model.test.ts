@@ -3,16 +3,9 @@ import type { Sql } from "postgres";
 import { expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
-import {
-  drainToKafka,
-  one,
-  type Received,
-  receive,
-  useKafka,
-  withoutRepeats,
-  writer,
-} from "./support.ts";
+import { drainToKafka, one, type Received, receive, withoutRepeats, writer } from "./support.ts";
 
 /* Random concurrent transactions on three tables, while drains run and are killed. Each row has
    a version that every change of it raises by one, so that a lost, repeated or overtaken event
@@ -26,7 +19,7 @@ const WRITERS_THAT_PAUSE = 2;
 const KEYS = 12;
 const ROLLED_BACK = "ROLLED BACK";
 
-const server = useDatabase(18);
+const server = useDatabase();
 const cluster = useKafka();
 const topicOf = (table: string) => `pg2kafka.${server.database.name}.${table}`;
 

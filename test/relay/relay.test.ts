@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { dryRun } from "../../functions/core/drain.ts";
 import type { Producer } from "../../functions/core/kafka/producer.ts";
-import type { Message } from "../../functions/core/message.ts";
 import { messageFormat } from "../../functions/core/message.ts";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { relay } from "../../functions/core/relay.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic } from "../local/topics.ts";
-import { schema, type TestDatabase, useDatabase } from "../support/database.ts";
+import { newest, schema, useDatabase } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
 import {
   configFor,
   drainInto,
@@ -19,13 +19,11 @@ import {
   kafkaProducer,
   one,
   receive,
-  recorder,
-  useKafka,
   withoutRepeats,
   writer,
 } from "./support.ts";
 
-const server = useDatabase(18);
+const server = useDatabase(newest, { superuser: true });
 const cluster = useKafka();
 const brokers = () => cluster.brokers;
 
@@ -163,7 +161,7 @@ describe("what is sent and not settled", () => {
   });
 
   test("a drain whose lease has run out meanwhile changes nothing, and counts nothing", async () => {
-    await makeTopic("t");
+    const topic = await makeTopic("t");
     await enqueueMany(server.sql, 3);
     const real = kafkaProducer(server.database, brokers());
     let inner = 0;
@@ -176,17 +174,18 @@ describe("what is sent and not settled", () => {
           select number + 1, (number + 1) / 1024 % 2, number + 1, now(), system_identifier,
             delivered, delivered_id, target, target_id, last_id
           from pg2kafka.drain_log order by number desc limit 1`;
-        inner = (await drainInto(server.database, recorder())).delivered;
+        inner = (await drainToKafka(server.database, brokers())).delivered;
         return report;
       },
     };
     const report = await drainInto(server.database, overtaken);
     expect(report).toMatchObject({ delivered: 0, drained: false, stopped: { code: "LEASE_LOST" } });
     expect(inner).toBe(3);
-    expect(await drainInto(server.database, recorder())).toMatchObject({
+    expect(await drainToKafka(server.database, brokers())).toMatchObject({
       delivered: 0,
       drained: true,
     });
+    expect(await keysIn(topic)).toEqual(["1", "2", "3", "1", "2", "3"]);
   });
 });
 
@@ -278,8 +277,9 @@ describe("what Kafka does not take is parked", () => {
     expect(await drainToKafka(server.database, brokers())).toMatchObject({ unparked: 1 });
     expect(await keysIn(topic)).toEqual(["small", "big"]);
     const discarded = await server.sql`select * from pg2kafka.discarded_events`;
+    const { user } = await one<{ user: string }>(server.sql, 'select session_user::text as "user"');
     expect(discarded).toMatchObject([
-      { id, external_id: "big", code: "MESSAGE_TOO_LARGE", discarded_by: "postgres" },
+      { id, external_id: "big", code: "MESSAGE_TOO_LARGE", discarded_by: user },
     ]);
     expect(JSON.stringify(discarded)).not.toContain("xxxx");
     await expect(server.sql`select pg2kafka.discard(${id})`).rejects.toThrow("is not parked");
@@ -460,10 +460,12 @@ describe("Kafka is away", () => {
   });
 
   test("the broker freezes in mid-drain and thaws while the next one works: nothing is lost, and the order stays", async () => {
-    const topic = await makeTopic("t");
+    const kafka = await cluster.own();
+    const topic = topicOf("t");
+    await createTopic(kafka.bootstrap, topic);
     await enqueueMany(server.sql, 300);
-    const real = kafkaProducer(server.database, brokers(), { REQUEST_TIMEOUT_MS: "1000" });
-    const { pid } = cluster.kafka.brokers[0]!;
+    const real = kafkaProducer(server.database, kafka.bootstrap, { REQUEST_TIMEOUT_MS: "1000" });
+    const { pid } = kafka.brokers[0]!;
     let sends = 0;
     const freezing: Producer = {
       ...real,
@@ -480,8 +482,9 @@ describe("Kafka is away", () => {
     } finally {
       process.kill(pid, "SIGCONT");
     }
-    expect(await drainToKafka(server.database, brokers(), env)).toMatchObject({ delivered: 240 });
-    const { messages, repeats } = withoutRepeats(await receive(brokers(), topic));
+    const rest = await drainToKafka(server.database, kafka.bootstrap, env);
+    expect(rest).toMatchObject({ delivered: 240 });
+    const { messages, repeats } = withoutRepeats(await receive(kafka.bootstrap, topic));
     expect(messages.map(({ key }) => Number(key))).toEqual(
       Array.from({ length: 300 }, (_, n) => n + 1),
     );
@@ -506,10 +509,12 @@ test("the time is up in the middle of a backlog: the next drain goes on, and not
 test("nothing is sent when less than the margin is left, parked events neither", async () => {
   await enqueue(server.sql, "1");
   await drainToKafka(server.database, brokers());
-  const producer = recorder();
-  const report = await drainInto(server.database, producer, { timeoutMs: 2_000 });
-  expect(report).toMatchObject({ stopped: { code: "DEADLINE" } });
-  expect(producer.messages).toEqual([]);
+  expect(await parked()).toHaveLength(1);
+  const topic = await makeTopic("t");
+  await enqueue(server.sql, "2");
+  const report = await drainToKafka(server.database, brokers(), {}, { timeoutMs: 2_000 });
+  expect(report).toMatchObject({ delivered: 0, stopped: { code: "DEADLINE" } });
+  expect(await keysIn(topic)).toEqual([]);
 });
 
 test("TOPIC_CREATE=true creates what is missing, with the partitions that are set", async () => {
@@ -583,7 +588,7 @@ describe("the schema in the database", () => {
     await server.sql`update pg2kafka.control set schema_version = '0000-old'`;
     await enqueue(server.sql, "1");
     const before = await contents();
-    const drained = drainInto(server.database, recorder());
+    const drained = drainToKafka(server.database, brokers());
     await expect(drained).rejects.toMatchObject({ code: "SCHEMA_OUTDATED" });
     await expect(drained).rejects.toThrow(/version 0000-old; .*npm run migrate/);
     expect(await contents()).toBe(before);
@@ -591,7 +596,7 @@ describe("the schema in the database", () => {
 
   test("missing: the drain names migrate", async () => {
     const empty = await server.createDatabase("empty");
-    const drained = drainInto(empty, recorder());
+    const drained = drainToKafka(empty, brokers());
     await expect(drained).rejects.toMatchObject({ code: "NOT_INSTALLED" });
     await expect(drained).rejects.toThrow("npm run migrate");
   });
@@ -600,21 +605,18 @@ describe("the schema in the database", () => {
 test("a role with no more than grant_drain() gives it does all that the drain does", async () => {
   const { sql } = server;
   const idle = idleGeneration();
-  await sql.unsafe("create role drainer login password 'secret'").catch(() => {});
-  await sql`select pg2kafka.grant_drain('drainer')`;
-  const asRole = (database: TestDatabase) => ({
-    ...database,
-    url: database.url.replace("postgres@", "drainer@"),
-  });
+  const role = `drainer_${server.database.name}`;
+  await sql.unsafe(`create role ${role} login password 'secret'`);
+  await sql`select pg2kafka.grant_drain(${role}::text::regrole)`;
   const session = server.database.connect({
     max: 3,
     prepare: false,
     fetch_types: false,
-    user: "drainer",
+    user: role,
+    password: "secret",
   });
-  expect(await one(session, "select current_user::text as name")).toEqual({ name: "drainer" });
-  const drain = (env = {}) =>
-    drainToKafka(asRole(server.database), brokers(), env, { sql: session });
+  expect(await one(session, "select current_user::text as name")).toEqual({ name: role });
+  const drain = (env = {}) => drainToKafka(server.database, brokers(), env, { sql: session });
 
   await sql`create table tracked (id int primary key)`;
   await sql`select pg2kafka.setup('tracked', 'id')`;
@@ -670,13 +672,15 @@ test("no more than two batches are in memory, however large the backlog and its 
       held -= sizes.at(-1) ?? 0;
     },
   };
+  const topic = await makeTopic("t");
+  const real = kafkaProducer(server.database, brokers());
   const producer: Producer = {
-    async send(messages: readonly Message[]) {
+    ...real,
+    async send(messages, options) {
       sizes.push(messages.length);
       expect(messages.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(3_010_000);
-      return { refused: new Map() };
+      return await real.send(messages, options);
     },
-    async close() {},
   };
   const state = await queue.readState();
   const { limits } = config;
@@ -684,6 +688,7 @@ test("no more than two batches are in memory, however large the backlog and its 
   const deadlineMs = performance.now() + 60_000;
   await relay({ queue: counting, producer, toMessage, limits, deadlineMs }, state);
   expect(sizes).toEqual([3, 3, 3, 3, 3, 3, 2]);
+  expect(await keysIn(topic)).toEqual(Array.from({ length: 20 }, (_, n) => `${n}`));
   // Two batches, and the one event that is looked at first.
   expect(heldMax).toBeLessThanOrEqual(7);
 });

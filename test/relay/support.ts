@@ -1,12 +1,10 @@
 import type postgres from "postgres";
 import type { Sql } from "postgres";
-import { afterAll, beforeAll, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
 import { type Config, readConfig } from "../../functions/core/config.ts";
 import { type DrainReport, drain } from "../../functions/core/drain.ts";
 import { createProducer, type Producer } from "../../functions/core/kafka/producer.ts";
-import type { Message } from "../../functions/core/message.ts";
-import { type LocalKafka, startKafka } from "../local/kafka.ts";
-import { readTopic } from "../local/topics.ts";
+import { createTopic, type ReadOptions, readTopic } from "../local/topics.ts";
 import { schema, type TestDatabase, waitFor } from "../support/database.ts";
 
 /** Settings as the environment would give them; all else has its default. */
@@ -40,24 +38,7 @@ export function writer(database: TestDatabase): Sql {
   return database.connect({ max: 1 });
 }
 
-/** A producer that keeps what it is given, where a test is about Postgres alone. */
-export interface Recorder extends Producer {
-  readonly messages: Message[];
-}
-
-export function recorder(): Recorder {
-  const messages: Message[] = [];
-  return {
-    messages,
-    async send(batch) {
-      messages.push(...batch);
-      return { refused: new Map() };
-    },
-    async close() {},
-  };
-}
-
-/** One drain with a producer of the test's choice. */
+/** One drain with a producer of the test's choice: the real one, or one wrapped around it. */
 export async function drainInto(
   database: TestDatabase,
   producer: Producer,
@@ -69,16 +50,6 @@ export async function drainInto(
 ): Promise<DrainReport> {
   const deadlineMs = performance.now() + timeoutMs;
   return await drain(sql, producer, configFor(database, env), schema, deadlineMs);
-}
-
-/** One drain; the keys of what it sent, in order. */
-export async function drainedKeys(
-  database: TestDatabase,
-  options: { env?: Environment; sql?: Sql } = {},
-): Promise<string[]> {
-  const producer = recorder();
-  await drainInto(database, producer, options);
-  return producer.messages.map(({ key }) => String(key));
 }
 
 export interface EventRow {
@@ -165,6 +136,41 @@ export async function drainToKafka(
   return await drainInto(database, kafkaProducer(database, brokers, env), { env, ...options });
 }
 
+/**
+ * One drain into Kafka, whose topic for `table` (default `t`) has one partition. The first call
+ * for a database makes it.
+ *
+ * @returns the report; `receiveNew` tells what came
+ */
+export async function drainTable(
+  database: TestDatabase,
+  brokers: readonly string[],
+  { env = {}, sql, table = "t" }: { env?: Environment; sql?: Sql; table?: string } = {},
+): Promise<DrainReport> {
+  const topic = `pg2kafka.${database.name}.${table}`;
+  if (!received.has(topic)) {
+    await createTopic([...brokers], topic);
+    received.set(topic, 0);
+  }
+  return await drainToKafka(database, brokers, env, sql && { sql });
+}
+
+/** Topic of `drainTable` → how many of its messages `receiveNew` has returned. */
+const received = new Map<string, number>();
+
+/** What has come to the topic of `drainTable` since the call before, in order. */
+export async function receiveNew(
+  database: TestDatabase,
+  brokers: readonly string[],
+  table = "t",
+): Promise<Received[]> {
+  const topic = `pg2kafka.${database.name}.${table}`;
+  const from = received.get(topic) ?? 0;
+  const messages = await receive(brokers, topic, { from });
+  received.set(topic, from + messages.length);
+  return messages;
+}
+
 /** A message as a consumer sees it. */
 export interface Received {
   uuid: string;
@@ -176,8 +182,12 @@ export interface Received {
 }
 
 /** All messages of a topic, by partition and offset. */
-export async function receive(brokers: readonly string[], topic: string): Promise<Received[]> {
-  const messages = await readTopic([...brokers], topic);
+export async function receive(
+  brokers: readonly string[],
+  topic: string,
+  options: ReadOptions = {},
+): Promise<Received[]> {
+  const messages = await readTopic([...brokers], topic, options);
   return messages.map(({ key, value, partition, headers }) => {
     const { uuid, statement, data } = JSON.parse(value!);
     return { uuid, key, statement, data, partition, headers };
@@ -196,23 +206,4 @@ export function withoutRepeats(messages: readonly Received[]): {
     return !seen.has(id) && seen.add(id);
   });
   return { messages: kept, repeats: messages.length - kept.length };
-}
-
-/** One Kafka for the tests of a file. */
-export function useKafka(): { readonly kafka: LocalKafka; readonly brokers: string[] } {
-  let kafka: LocalKafka;
-  beforeAll(async () => {
-    kafka = await startKafka();
-  });
-  afterAll(async () => {
-    await kafka?.stop();
-  });
-  return {
-    get kafka() {
-      return kafka;
-    },
-    get brokers() {
-      return kafka.bootstrap;
-    },
-  };
 }

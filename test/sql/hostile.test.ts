@@ -4,7 +4,7 @@ import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../
 
 /* No value may make the application's write fail, and none may come out as another. */
 describe.each(versions)("hostile values on Postgres %i", { timeout: 60_000 }, (version) => {
-  const pg = useDatabase(version, { max_stack_depth: "2MB" });
+  const pg = useDatabase(version, { settings: { max_stack_depth: "2MB" } });
 
   test("null, empty and very long external ids; null and '' are not the same", async () => {
     const { sql } = pg;

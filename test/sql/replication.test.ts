@@ -3,10 +3,12 @@ import { useDatabase, versions, waitFor } from "../support/database.ts";
 import { expectFoldEqualsTable, readEvents } from "../support/events.ts";
 
 describe.each(versions)("logical replication into tracked tables, Postgres %i", (version) => {
-  const pg = useDatabase(version, { wal_level: "logical", max_replication_slots: "5" });
+  const pg = useDatabase(version, {
+    settings: { wal_level: "logical", max_replication_slots: "5" },
+  });
 
   test("what a subscription applies is captured, after its first copy", async () => {
-    const { sql, server } = pg;
+    const { sql, own } = pg;
     const source = await pg.createDatabase("empty");
     const create =
       "create table items (id int primary key, a text); alter table items replica identity full;";
@@ -16,7 +18,7 @@ describe.each(versions)("logical replication into tracked tables, Postgres %i", 
     await source.sql`select pg_create_logical_replication_slot(${pg.database.name}, 'pgoutput')`;
     await sql.unsafe(create);
     await sql.unsafe(`
-      create subscription s connection 'host=127.0.0.1 port=${server.port} user=postgres dbname=${source.name}'
+      create subscription s connection 'host=127.0.0.1 port=${own.port} user=postgres dbname=${source.name}'
       publication p with (create_slot = false, slot_name = '${pg.database.name}')`);
     const held = async (count: number) => {
       const [row] = await sql`select count(*)::int as count from items`;

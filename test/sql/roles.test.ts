@@ -23,7 +23,7 @@ describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) =
 
   async function dropRoles(...roles: string[]): Promise<void> {
     for (const role of roles) {
-      await pg.sql.unsafe(`reassign owned by "${role}" to postgres; drop owned by "${role}"`);
+      await pg.sql.unsafe(`reassign owned by "${role}" to current_user; drop owned by "${role}"`);
       await pg.sql.unsafe(`drop role "${role}"`);
     }
   }

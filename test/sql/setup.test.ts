@@ -64,7 +64,7 @@ const refusals: [string, string, string, RegExp | undefined][] = [
 ];
 
 describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }, (version) => {
-  const pg = useDatabase(version);
+  const pg = useDatabase(version, { settings: { max_prepared_transactions: "5" } });
 
   async function createItems(): Promise<void> {
     await pg.sql`create table items (id int primary key, a text)`;
@@ -262,7 +262,7 @@ describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }
     await sql`reset role`;
     expect(await readEvents(sql)).toHaveLength(3);
     await sql.unsafe(
-      `reassign owned by ${role} to postgres; drop owned by ${role}; drop role ${role}`,
+      `reassign owned by ${role} to current_user; drop owned by ${role}; drop role ${role}`,
     );
   });
 

@@ -1,23 +1,30 @@
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Notice, type Options, type Sql } from "postgres";
-import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, inject } from "vitest";
 import { migrate } from "../../functions/core/postgres/migrate.ts";
 import { readSchema } from "../../functions/core/postgres/schema.ts";
 import { type LocalPostgres, startPostgres } from "../local/postgres.ts";
-import type { PostgresVersion } from "../local/postgres-files.ts";
 
 /** What this repository installs. */
 export const schema = readSchema(new URL("../../sql", import.meta.url).pathname);
 
-/** The versions that every test of sql/ runs on. */
-export const versions: readonly PostgresVersion[] = [13, 18];
+const { run, postgres: given } = inject("given");
+const OLDEST = 13;
+const OWN_NEWEST = 18;
+
+/** Of the server in DATABASE_URL, unless that is of the oldest version; else of our newest. */
+export const newest: number = given && given.version !== OLDEST ? given.version : OWN_NEWEST;
+
+/** The major versions that every test of sql/ runs on. */
+export const versions: readonly number[] = [OLDEST, newest];
 
 type ConnectOptions = Options<Record<string, never>>;
 
 export interface TestDatabase {
   readonly name: string;
   readonly url: string;
-  /** One connection, superuser `postgres`. */
+  /** One connection; superuser, unless DATABASE_URL's role is none. */
   readonly sql: Sql;
   /** What the server said on `sql` beside results. */
   readonly notices: Notice[];
@@ -26,7 +33,8 @@ export interface TestDatabase {
 }
 
 export interface TestServer {
-  readonly server: LocalPostgres;
+  /** @throws where the server is the one in DATABASE_URL */
+  readonly own: LocalPostgres;
   /** The database of the running test: the schema is installed, nothing is tracked. */
   readonly database: TestDatabase;
   /** The connection of the running test. */
@@ -35,16 +43,34 @@ export interface TestServer {
   createDatabase(template?: "migrated" | "empty"): Promise<TestDatabase>;
 }
 
+/** What tests need of their server; the one in DATABASE_URL is used when it is enough. */
+export interface ServerNeeds {
+  /** Settings of the server: one of its own. */
+  settings?: Record<string, string>;
+  /** Nobody else's transactions, or access without a password: a server of its own. */
+  alone?: boolean;
+  /** A superuser. */
+  superuser?: boolean;
+}
+
 /**
  * Call it in a `describe`: one Postgres for its tests, and for each test a fresh database cloned
- * from a migrated one. A failed test's database is not dropped; to look at it after the run, set
- * PG2KAFKA_TEST_KEEP=true, which leaves the data directory.
+ * from a migrated one. With PG2KAFKA_TEST_KEEP=true a failed test's database is not dropped, and
+ * a server of our own leaves its data directory.
+ *
+ * Roles belong to the server: those that a test makes must have `database.name` in their names,
+ * and are dropped with it.
  */
-export function useDatabase(
-  version: PostgresVersion,
-  settings: Record<string, string> = {},
-): TestServer {
-  let server: LocalPostgres;
+export function useDatabase(version = newest, needs: ServerNeeds = {}): TestServer {
+  const isGivenEnough =
+    given?.version === version &&
+    !needs.settings &&
+    !needs.alone &&
+    (given.isSuperuser || !needs.superuser);
+  const prefix = `test_${run}_${randomBytes(3).toString("hex")}`;
+  const isKeeping = process.env["PG2KAFKA_TEST_KEEP"] === "true";
+  let own: LocalPostgres | undefined;
+  let serverUrl: string;
   let admin: Sql;
   let database: TestDatabase;
   let count = 0;
@@ -53,11 +79,11 @@ export function useDatabase(
 
   async function createDatabase(template: "migrated" | "empty"): Promise<TestDatabase> {
     count += 1;
-    const name = `test_${count}`;
-    const source = template === "migrated" ? "migrated" : "template0";
+    const name = `${prefix}_${count}`;
+    const source = template === "migrated" ? prefix : "template0";
     await admin.unsafe(`create database ${name} template ${source}`);
     names.push(name);
-    const url = server.url.replace(/[^/]+$/, name);
+    const url = urlOf(serverUrl, name);
     const connect = (options: ConnectOptions = {}) => {
       const session = postgres(url, { max: 1, idle_timeout: 0, onnotice: () => {}, ...options });
       sessions.push(session);
@@ -74,22 +100,26 @@ export function useDatabase(
   }
 
   beforeAll(async () => {
-    server = await startPostgres({
-      version,
-      name: "sql",
-      settings: { max_prepared_transactions: "5", ...settings },
-      keep: process.env["PG2KAFKA_TEST_KEEP"] === "true",
-    });
-    admin = postgres(server.url, { max: 1, onnotice: () => {} });
-    await admin`create database migrated`;
-    const sql = postgres(server.url.replace(/[^/]+$/, "migrated"), { max: 1, onnotice: () => {} });
+    if (!isGivenEnough) {
+      own = await startPostgres({
+        version: version === OLDEST ? OLDEST : OWN_NEWEST,
+        name: "sql",
+        keep: isKeeping,
+        ...(needs.settings && { settings: needs.settings }),
+      });
+    }
+    serverUrl = own?.url ?? given!.url;
+    admin = postgres(serverUrl, { max: 1, onnotice: () => {} });
+    await admin.unsafe(`create database ${prefix} template template0`);
+    const sql = postgres(urlOf(serverUrl, prefix), { max: 1, onnotice: () => {} });
     await migrate(sql, schema);
     await sql.end();
   }, 60_000);
 
   afterAll(async () => {
+    if (!own) await admin?.unsafe(`drop database if exists ${prefix} with (force)`);
     await admin?.end();
-    await server?.stop("immediate");
+    await own?.stop("immediate");
   });
 
   beforeEach(async () => {
@@ -100,19 +130,23 @@ export function useDatabase(
 
   afterEach(async ({ task }) => {
     await Promise.all(sessions.map((session) => session.end({ timeout: 1 })));
-    if (task.result?.state === "fail" && !task.fails) {
-      console.error(`"${task.name}" ran in ${names.join(", ")} of ${server.dataDir}`);
+    if (isKeeping && task.result?.state === "fail" && !task.fails) {
+      const place = own?.dataDir ?? "DATABASE_URL's server";
+      console.error(`"${task.name}" ran in ${names.join(", ")} of ${place}`);
       return;
     }
     for (const name of names) {
-      await admin`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
-      await admin.unsafe(`drop database ${name}`);
+      await admin.unsafe(`drop database ${name} with (force)`);
+      const roles = await admin<{ role: string }[]>`
+        select rolname as role from pg_roles where rolname ~ ${`${name}\\M`}`;
+      for (const { role } of roles) await admin`drop role ${admin(role)}`;
     }
   });
 
   return {
-    get server() {
-      return server;
+    get own() {
+      if (!own) throw new Error("This test runs on DATABASE_URL's server: state what it needs.");
+      return own;
     },
     get database() {
       return database;
@@ -122,6 +156,13 @@ export function useDatabase(
     },
     createDatabase: (template = "migrated") => createDatabase(template),
   };
+}
+
+/** The URL of another database of the same server. */
+function urlOf(serverUrl: string, name: string): string {
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  return url.href;
 }
 
 /** Wait until it holds; no test sleeps for a fixed time. */
