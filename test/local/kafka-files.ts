@@ -1,16 +1,15 @@
 import { execFile } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, readdirSync } from "node:fs";
-import { userInfo } from "node:os";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { cacheDirectory, once } from "./cache.ts";
+import { runMaven } from "./maven.ts";
 
 const run = promisify(execFile);
 
 const POM = fileURLToPath(new URL("./kafka.pom.xml", import.meta.url));
 const JARS = "kafka-4.1.1";
-const DOWNLOAD_TIMEOUT_MS = 240_000;
 
 /** What the brokers of Kafka 4 are compiled for. */
 const JAVA_MIN = 17;
@@ -48,11 +47,7 @@ export async function kafkaJars(): Promise<string[]> {
   const directory = await once(join(cache, JARS), async (draft) => {
     mkdirSync(draft);
     const goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"];
-    const repository = isHomeWritable() ? [] : [`-Dmaven.repo.local=${join(cache, "maven")}`];
-    const args = ["-B", "-q", "-f", POM, ...goal, `-DoutputDirectory=${draft}`, ...repository];
-    await run("mvn", args, { cwd: draft, timeout: DOWNLOAD_TIMEOUT_MS }).catch((cause) => {
-      throw new Error(`Maven did not fetch Kafka:\n${cause.stdout ?? cause.message}`, { cause });
-    });
+    await runMaven("Kafka", POM, [...goal, `-DoutputDirectory=${draft}`]);
   });
   const jars = readdirSync(directory).filter((name) => name.endsWith(".jar"));
   return jars.sort().map((name) => join(directory, name));
@@ -70,14 +65,4 @@ async function javaVersion(): Promise<number | undefined> {
 function isOnPath(command: string): boolean {
   const directories = (process.env["PATH"] ?? "").split(delimiter);
   return directories.some((directory) => existsSync(join(directory, command)));
-}
-
-/** Maven keeps its repository in the home that the system names, whatever HOME says. */
-function isHomeWritable(): boolean {
-  try {
-    accessSync(userInfo().homedir, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
