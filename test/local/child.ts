@@ -35,8 +35,9 @@ export interface ChildOptions {
 export interface Child {
   pid: number;
   isRunning(): boolean;
-  /** Send the signals in turn, 10 s apart, and at last SIGKILL, until the child has ended. */
-  stop(...signals: NodeJS.Signals[]): Promise<void>;
+  /** Send the signals in turn, and at last SIGKILL, until the child has ended. Each has 10 s to work,
+   *  or `stepMs`. */
+  stop(signals: readonly NodeJS.Signals[], stepMs?: number): Promise<void>;
 }
 
 /**
@@ -62,12 +63,12 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   return {
     pid: child.pid!,
     isRunning,
-    async stop(...signals) {
+    async stop(signals, stepMs = STOP_STEP_MS) {
       child.ref();
       for (const signal of [...signals, "SIGKILL" as const]) {
         if (!isRunning()) return;
         child.kill(signal);
-        const patience = AbortSignal.timeout(STOP_STEP_MS);
+        const patience = AbortSignal.timeout(stepMs);
         await once(child, "exit", { signal: patience }).catch(() => {});
       }
     },

@@ -33,8 +33,8 @@ export interface LocalBroker {
   kill(): Promise<void>;
   /** Start it again on the same ports and data; resolves when it knows itself registered. */
   start(): Promise<void>;
-  /** Shut down in order: leaders move first. The data stays. */
-  stop(): Promise<void>;
+  /** Shut down in order: leaders move first. The data stays. Killed after `timeoutMs`, or 10 s. */
+  stop(timeoutMs?: number): Promise<void>;
 }
 
 /**
@@ -77,8 +77,8 @@ export async function launchBroker(options: BrokerOptions): Promise<LocalBroker>
       return child.pid;
     },
     isRunning: () => child.isRunning(),
-    kill: () => child.stop(),
-    stop: () => child.stop("SIGTERM"),
+    kill: () => child.stop([]),
+    stop: (timeoutMs) => child.stop(["SIGTERM"], timeoutMs),
     async start() {
       if (child.isRunning()) return;
       child = await launch();

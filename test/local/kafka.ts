@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { cacheDirectory, once } from "./cache.ts";
 import { type LocalBroker, launchBroker, waitUntilRegistered } from "./kafka-broker.ts";
-import { javaCommand, kafkaJars } from "./kafka-files.ts";
+import { isKafkaAvailable, javaCommand, kafkaJars } from "./kafka-files.ts";
 import { brokerSettings, JAVA_ARGS } from "./kafka-settings.ts";
 import { kafkaUuid } from "./kafka-uuid.ts";
 import { freePort } from "./port.ts";
@@ -12,6 +12,9 @@ import { scratchDirectory } from "./user.ts";
 
 export type { LocalBroker } from "./kafka-broker.ts";
 export { isKafkaAvailable, type KafkaAvailability } from "./kafka-files.ts";
+
+/** Java writes the archive of its classes while it ends; on a busy machine that takes its time. */
+const ARCHIVE_TIMEOUT_MS = 60_000;
 
 export interface KafkaOptions {
   /** Default 1. With 3, topics have 3 replicas and `min.insync.replicas=2`. */
@@ -50,10 +53,13 @@ export interface LocalKafka {
  * All brokers are registered when the promise resolves; they end with this process at the latest.
  *
  * Side effects: the first call fetches the jars and archives the classes (about 20 s).
- * @throws with the end of a broker's log when the cluster is not up within 60 s
+ * @throws with what is missing; with the end of a broker's log when it is not up within 60 s
  */
 export async function startKafka(options: KafkaOptions = {}): Promise<LocalKafka> {
-  return await startCluster(options, [`-XX:SharedArchiveFile=${await classArchive()}`]);
+  const availability = await isKafkaAvailable();
+  if (!availability.available) throw new Error(availability.reason);
+  const archive = await classArchive();
+  return await startCluster(options, archive ? [`-XX:SharedArchiveFile=${archive}`] : []);
 }
 
 async function startCluster(options: KafkaOptions, archiveArgs: string[]): Promise<LocalKafka> {
@@ -104,12 +110,14 @@ async function startCluster(options: KafkaOptions, archiveArgs: string[]): Promi
  * An archive of the classes a broker loads, already parsed and linked: it halves the start. Made
  * by the exit of a broker that has done once what tests do. Java checks that it fits, and does
  * without it otherwise.
+ *
+ * @returns undefined where it was not made, as on a busy machine: a broker then starts more slowly
  */
-async function classArchive(): Promise<string> {
+async function classArchive(): Promise<string | undefined> {
   const jars = await kafkaJars();
   const id = createHash("sha256").update([javaCommand(), ...jars, ...JAVA_ARGS].join("\n"));
   const path = join(await cacheDirectory(), `kafka-classes-${id.digest("hex").slice(0, 12)}.jsa`);
-  return await once(path, async (draft) => {
+  const made = once(path, async (draft) => {
     const cluster = await startCluster({}, [`-XX:ArchiveClassesAtExit=${draft}`]);
     try {
       await createTopic(cluster.bootstrap, "classes");
@@ -118,9 +126,10 @@ async function classArchive(): Promise<string> {
       await producer.send({ topic: "classes", messages: [{ value: "" }] });
       await producer.disconnect();
       await readTopic(cluster.bootstrap, "classes");
-      await Promise.all(cluster.brokers.map((broker) => broker.stop()));
+      await Promise.all(cluster.brokers.map((broker) => broker.stop(ARCHIVE_TIMEOUT_MS)));
     } finally {
       await cluster.stop();
     }
   });
+  return await made.catch(() => undefined);
 }

@@ -1,13 +1,13 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import postgres from "postgres";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import * as cache from "./cache.ts";
 import { type LocalKafka, startKafka } from "./kafka.ts";
 import { startPostgres } from "./postgres.ts";
@@ -161,6 +161,28 @@ describe("Kafka", () => {
     await kafka.stop();
     expect(pids.filter(isAlive)).toEqual([]);
     expect(existsSync(kafka.brokers[0]!.logFile)).toBe(false);
+  }, 60_000);
+
+  test("a broker starts also where the archive of its classes could not be made", async () => {
+    const home = mkdtempSync(join(tmpdir(), "pg2kafka-java-test-"));
+    const java = process.env["JAVA_HOME"] ? join(process.env["JAVA_HOME"], "bin", "java") : "java";
+    mkdirSync(join(home, "bin"));
+    const script = `#!/bin/sh
+      for arg in "$@"; do
+        shift
+        case "$arg" in -XX:ArchiveClassesAtExit=*) ;; *) set -- "$@" "$arg" ;; esac
+      done
+      exec ${java} "$@"`;
+    writeFileSync(join(home, "bin", "java"), script, { mode: 0o755 });
+    vi.stubEnv("JAVA_HOME", home);
+    try {
+      const kafka = await startKafka();
+      await createTopic(kafka.bootstrap, "products");
+      await kafka.stop();
+    } finally {
+      vi.unstubAllEnvs();
+      rmSync(home, { recursive: true });
+    }
   }, 60_000);
 
   test("three brokers: a topic survives the kill of one, which then comes back", async () => {

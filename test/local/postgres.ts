@@ -85,7 +85,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Loca
     try {
       await waitUntilReady(url, child);
     } catch (cause) {
-      await child.stop(...STOP_SIGNALS.immediate);
+      await child.stop(STOP_SIGNALS.immediate);
       const text = `Postgres ${version} did not start on port ${port}:\n${logTail(logFile)}`;
       throw new Error(text, { cause });
     }
@@ -110,11 +110,11 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Loca
       return child.pid;
     },
     async stop(mode = "fast") {
-      await child.stop(...STOP_SIGNALS[mode]);
+      await child.stop(STOP_SIGNALS[mode]);
       remove();
     },
     async restart(mode = "fast") {
-      await child.stop(...STOP_SIGNALS[mode]);
+      await child.stop(STOP_SIGNALS[mode]);
       child = await start();
     },
   };

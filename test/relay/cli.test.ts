@@ -29,10 +29,10 @@ describe("npm run drain", () => {
   test("drains, ends with a summary as the last line of standard error, and exits 0", async () => {
     await createTopic(cluster.brokers, topicOf("t"));
     await enqueueMany(server.sql, 5);
-    const { code, stdout, lastLine } = await runCommand("drain", envFor());
+    const { code, stdout, summary } = await runCommand("drain", envFor());
     expect(code).toBe(0);
     expect(stdout).toBe("");
-    expect(JSON.parse(lastLine)).toMatchObject({
+    expect(summary()).toMatchObject({
       level: "info",
       event: "drained",
       delivered: 5,
@@ -50,25 +50,25 @@ describe("npm run drain", () => {
     await server.sql`select pg2kafka.take_lease(0, 60000)`;
     const leased = await runCommand("drain", envFor());
     expect(leased.code).toBe(0);
-    expect(JSON.parse(leased.lastLine)).toMatchObject({ stopped: { code: "LEASED" } });
+    expect(leased.summary()).toMatchObject({ stopped: { code: "LEASED" } });
     await server.sql`select pg2kafka.pause()`;
     const paused = await runCommand("drain", envFor());
     expect(paused.code).toBe(0);
-    expect(JSON.parse(paused.lastLine)).toMatchObject({ stopped: { code: "PAUSED" } });
+    expect(paused.summary()).toMatchObject({ stopped: { code: "PAUSED" } });
   });
 
   test("Kafka is away: exits 1, and the summary says why", async () => {
     await enqueue(server.sql, "1");
     const broker = `127.0.0.1:${await freePort()}`;
-    const { code, lastLine } = await runCommand("drain", envFor({ KAFKA_BROKER: broker }));
+    const { code, summary } = await runCommand("drain", envFor({ KAFKA_BROKER: broker }));
     expect(code).toBe(1);
-    expect(JSON.parse(lastLine)).toMatchObject({
+    expect(summary()).toMatchObject({
       level: "error",
       delivered: 0,
       drained: false,
       stopped: { code: "KAFKA_UNAVAILABLE" },
     });
-    expect(JSON.parse(lastLine).stopped.message).toContain(broker);
+    expect(summary().stopped?.message).toContain(broker);
   });
 
   test("without KAFKA_BROKER: one line that names it", async () => {
@@ -89,16 +89,16 @@ describe("npm run drain", () => {
   test("PERFORM_MIGRATIONS=true migrates first", async () => {
     const { url } = await server.createDatabase("empty");
     const env = envFor({ DATABASE_URL: url, PERFORM_MIGRATIONS: "true" });
-    const { code, lastLine, stderr } = await runCommand("drain", env);
+    const { code, summary, stderr } = await runCommand("drain", env);
     expect(stderr).toContain('"migrated"');
-    expect(JSON.parse(lastLine)).toMatchObject({ event: "drained", drained: true });
+    expect(summary()).toMatchObject({ event: "drained", drained: true });
     expect(code).toBe(0);
   });
 
   test("DRY_RUN=true needs no Kafka, and prints one message a line on standard output", async () => {
     await enqueue(server.sql, { key: "k", data: '{"a": 1.50}' }, { key: null });
     const env = { DATABASE_URL: server.database.url, DRY_RUN: "true", TOPIC_NAMESPACE: "dev" };
-    const { code, stdout, lastLine } = await runCommand("drain", env);
+    const { code, stdout, summary } = await runCommand("drain", env);
     expect(code).toBe(0);
     const lines = stdout
       .trimEnd()
@@ -107,7 +107,7 @@ describe("npm run drain", () => {
     expect(lines).toHaveLength(2);
     expect(lines[0]).toMatchObject({ topic: `pg2kafka.dev.${server.database.name}.t`, key: "k" });
     expect(lines[0].value).toContain('"data":{"a": 1.50}');
-    expect(JSON.parse(lastLine)).toMatchObject({ event: "dry run", messages: 2 });
+    expect(summary()).toMatchObject({ event: "dry run", messages: 2 });
     const { count } = await one<{ count: string }>(
       server.sql,
       "select count(*) from pg2kafka.drain_log",
@@ -197,10 +197,10 @@ describe("what is secret", () => {
       { key: "KEY-MARKER", data },
       { key: "KEY-MARKER-3", data: null },
     );
-    expect(JSON.parse((await run()).lastLine)).toMatchObject({ parked: 4 });
+    expect((await run()).summary()).toMatchObject({ parked: 4 });
     await enqueue(server.sql, { key: "KEY-MARKER", data });
     const full = await run({ PARKED_EVENTS_MAX: "5" });
-    expect(JSON.parse(full.lastLine)).toMatchObject({ stopped: { code: "PARKED_FULL" } });
+    expect(full.summary()).toMatchObject({ stopped: { code: "PARKED_FULL" } });
     await run({ KAFKA_BROKER: `127.0.0.1:${await freePort()}` });
     // A failure of Postgres' own, with the row in its detail.
     await server.sql`alter table pg2kafka.parked_events add constraint none check (external_id = '')
