@@ -80,8 +80,8 @@ async function checkKafka(brokers: string[]): Promise<void> {
 }
 
 /**
- * Drop what this run has made in the given servers and not dropped itself: topics, and whatever a
- * test that was ended left of databases and roles. All else stays.
+ * Drop what this run has made in the given servers and not dropped itself: topics and consumer
+ * groups, and whatever a test that was ended left of databases and roles. All else stays.
  */
 export async function removeLeftovers({ run, postgres, brokers }: Given): Promise<void> {
   if (postgres) await withSession(postgres.url, (sql) => dropDatabases(sql, run));
@@ -103,6 +103,9 @@ async function deleteTopics(brokers: string[], run: string): Promise<void> {
     await admin.connect();
     const topics = (await admin.listTopics()).filter((topic) => topic.includes(run));
     if (topics.length > 0) await admin.deleteTopics({ topics });
+    const { groups } = await admin.listGroups();
+    const groupIds = groups.map(({ groupId }) => groupId).filter((id) => id.includes(run));
+    if (groupIds.length > 0) await admin.deleteGroups(groupIds);
   } finally {
     await admin.disconnect();
   }

@@ -120,7 +120,7 @@ export interface ReadOptions {
  * `atLeast` is reached), ordered by partition and offset, each exactly once.
  * Not for topics with transactions: their end is a marker, which is never delivered.
  *
- * Side effect: a consumer group with a random name, left when done.
+ * Side effect: an empty consumer group, with the topic in its name.
  * @throws when `timeoutMs` passes first; says how many messages were there
  */
 export async function readTopic(
@@ -186,7 +186,7 @@ async function consume(
   );
 
   const consumer = kafkaClient(bootstrap, PATIENT_RETRY).consumer({
-    groupId: `read-${randomUUID()}`,
+    groupId: `read-${topic}-${randomUUID()}`,
     maxWaitTimeInMs: 100,
     maxBytesPerPartition: FETCH_BYTES_MAX,
     retry: PATIENT_RETRY,

@@ -8,6 +8,10 @@ import { drainSession, idleGenerations, one, writer } from "./support.ts";
 const LEASE_MS = 60_000;
 const WRITERS = 4;
 const KEYS = 3;
+const HISTORIES_MAX = 200;
+/** Of a slow machine, within the time limit. */
+const HISTORIES_MIN = 10;
+const TIME_LIMIT_MS = 10_000;
 const NOTHING = { parked: [], retried: [], unparked: [] };
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 
@@ -56,6 +60,7 @@ test("in whatever order transactions draw ids and end, each event is read once, 
   const sessions = Array.from({ length: WRITERS }, () => writer(server.database));
   const generations = await idleGenerations();
 
+  let histories = 0;
   const run = async (steps: Step[]) => {
     const committed: bigint[] = [];
     const read: { id: bigint; key: string | null }[] = [];
@@ -118,12 +123,19 @@ test("in whatever order transactions draw ids and end, each event is read once, 
       const ids = read.filter((event) => event.key === String(key)).map(({ id }) => id);
       expect(ids).toEqual([...ids].sort(byId));
     }
+    histories += 1;
   };
   const property = fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), run);
   await fc.assert(
     property.afterEach(async () => {
       await Promise.all(sessions.map((session) => session.unsafe("rollback")));
     }),
-    { numRuns: 200, interruptAfterTimeLimit: 10_000, markInterruptAsFailure: false },
+    {
+      numRuns: HISTORIES_MAX,
+      interruptAfterTimeLimit: TIME_LIMIT_MS,
+      markInterruptAsFailure: false,
+    },
   );
+  expect(histories).toBeGreaterThanOrEqual(HISTORIES_MIN);
+  console.log(`${histories} histories`);
 });
