@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "postgres";
 import { expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
-import { useDatabase, waitFor } from "../support/database.ts";
+import { newest, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
 import { drainToKafka, one, type Received, receive, withoutRepeats, writer } from "./support.ts";
@@ -19,7 +19,8 @@ const WRITERS_THAT_PAUSE = 2;
 const KEYS = 12;
 const ROLLED_BACK = "ROLLED BACK";
 
-const server = useDatabase();
+// Its writers set deadlock_timeout.
+const server = useDatabase(newest, { superuser: true });
 const cluster = useKafka();
 const topicOf = (table: string) => `pg2kafka.${server.database.name}.${table}`;
 

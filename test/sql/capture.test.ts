@@ -3,7 +3,7 @@ import { pidOf, useDatabase, versions, waitUntilBlocked } from "../support/datab
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
 describe.each(versions)("capture on Postgres %i", { timeout: 60_000 }, (version) => {
-  const pg = useDatabase(version);
+  const pg = useDatabase(version, { superuser: true });
 
   async function setUpItems(): Promise<void> {
     await pg.sql`create table items (id int primary key, a text, n numeric)`;

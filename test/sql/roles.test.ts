@@ -3,7 +3,7 @@ import { useDatabase, versions } from "../support/database.ts";
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
 describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) => {
-  const pg = useDatabase(version);
+  const pg = useDatabase(version, { superuser: true });
 
   /** Roles belong to the server: their names carry the database's. */
   async function createRole(name: string): Promise<string> {

@@ -25,7 +25,7 @@ describe.each(versions)(
   "upgrade from the Go service on Postgres %i",
   { timeout: 60_000 },
   (version) => {
-    const pg = useDatabase(version);
+    const pg = useDatabase(version, { superuser: true });
 
     /** `products` by sku and `users` by id, tracked; some events delivered, some not. */
     async function createInstallation(): Promise<TestDatabase> {
