@@ -119,7 +119,7 @@ async function openKafka(stops: (() => Promise<unknown>)[]): Promise<string[]> {
   if (given) return given.split(",");
   const availability = await isKafkaAvailable();
   if (!availability.available) {
-    console.log(`No Kafka: ${availability.reason}. Set KAFKA_BROKER to use yours.`);
+    console.log(`No Kafka: ${availability.reason} Set KAFKA_BROKER to use yours.`);
     return [];
   }
   console.log("Kafka: starting (the first time, it is fetched)");
