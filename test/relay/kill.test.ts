@@ -106,10 +106,9 @@ describe("npm run drain", () => {
     await enqueueRound(5);
     process.kill(stale.pid, "SIGCONT");
     const finished = await stale.finished;
-    expect(finished.summary()).toMatchObject({
-      drained: false,
-      stopped: { code: "LEASE_LOST" },
-    });
+    // It depends on what it did when it was frozen: its settling is refused; or Kafka's answer is
+    // too late for it; or Postgres has ended the transaction that it held open.
+    expect(finished.stderr).toMatch(/LEASE_LOST|KAFKA_UNAVAILABLE|CONNECTION_CLOSED/);
     expect(finished.code).toBe(1);
     expect(await lastNumber()).toBe(numberBefore);
     await startDrain().finished;
