@@ -1,0 +1,121 @@
+import { checkSettings } from "./checks.ts";
+import { SettingsError } from "./errors.ts";
+import type {
+  AlarmSettings,
+  DatabaseSettings,
+  DrainSettings,
+  KafkaSettings,
+  LogRetention,
+  NetworkSettings,
+  StageSettings,
+  TopicSettings,
+} from "./settings.ts";
+
+type Filled<T, Optional extends keyof T = never> = Required<Omit<T, Optional>> & Pick<T, Optional>;
+type NewKind<T> = Extract<T, { kind: "new" }>;
+type ExistingKind<T> = Extract<T, { kind: "existing" }>;
+
+export type NewNetwork = Filled<NewKind<NetworkSettings>>;
+export type ExistingNetwork = ExistingKind<NetworkSettings>;
+export type NewDatabase = Filled<NewKind<DatabaseSettings>>;
+export type UrlDatabase = Extract<DatabaseSettings, { access: "url" }>;
+export type SecretDatabase = Filled<
+  Extract<DatabaseSettings, { kind: "existing"; access: "secret" }>,
+  "kmsKeyArn"
+>;
+export type IamDatabase = Filled<Extract<DatabaseSettings, { kind: "existing"; access: "iam" }>>;
+export type ServerlessKafka = { kind: "new"; type: "serverless" };
+export type ProvisionedKafka = Filled<Extract<KafkaSettings, { type: "provisioned" }>>;
+export type ExistingKafka = Filled<ExistingKind<KafkaSettings>>;
+
+/** The settings of one stage, complete and checked. */
+export interface Settings {
+  region: string | undefined;
+  removal: "remove" | "retain" | "retain-all";
+  protect: boolean;
+  network: NewNetwork | ExistingNetwork;
+  database: NewDatabase | UrlDatabase | SecretDatabase | IamDatabase;
+  kafka: ServerlessKafka | ProvisionedKafka | ExistingKafka;
+  topics: Filled<TopicSettings, "namespace" | "replication" | "retentionMs" | "cleanup">;
+  drain: Filled<DrainSettings>;
+  migration: { onDeploy: boolean };
+  logRetention: LogRetention;
+  alarms: Filled<AlarmSettings, "snsTopicArn">;
+}
+
+/**
+ * The settings of a stage: what is said of it, the defaults for the rest, all of it checked.
+ *
+ * @throws {SettingsError} naming every problem, its value and its bound
+ */
+export function settingsOf(
+  stage: string,
+  stages: Readonly<Record<string, StageSettings>>,
+): Settings {
+  const said = Object.hasOwn(stages, stage) ? stages[stage] : undefined;
+  if (said === undefined) {
+    throw new SettingsError([
+      `Stage "${stage}" is not in infra/stages.ts, which has ${Object.keys(stages).join(", ")}. ` +
+        "Add it there, or name another with --stage.",
+    ]);
+  }
+  const settings = fill(said);
+  const problems = checkSettings(stage, settings);
+  if (problems.length > 0) throw new SettingsError(problems);
+  return settings;
+}
+
+function fill(said: StageSettings): Settings {
+  const network = said.network ?? { kind: "new" };
+  const database = said.database ?? { kind: "new" };
+  const kafka = said.kafka ?? { kind: "new" };
+  const zones = network.kind === "new" ? (network.zones ?? 2) : network.subnetIds.length;
+  return {
+    region: said.region,
+    removal: said.removal ?? "retain",
+    protect: said.protect ?? false,
+    network: network.kind === "new" ? { nat: "none", zones, ...network } : network,
+    database: fillDatabase(database),
+    kafka: fillKafka(kafka, zones),
+    topics: { tables: [], create: kafka.kind === "new", partitions: 6, ...said.topics },
+    drain: {
+      schedule: "rate(1 minute)",
+      timeoutSeconds: 240,
+      memoryMb: 512,
+      reservedConcurrency: 1,
+      variables: {},
+      ...said.drain,
+    },
+    migration: { onDeploy: false, ...said.migration },
+    logRetention: said.logRetention ?? "1 month",
+    alarms: { lagMinutes: 15, queueBytes: 1024 ** 3, noRunMinutes: 5, ...said.alarms },
+  };
+}
+
+function fillDatabase(said: DatabaseSettings): Settings["database"] {
+  if (said.kind === "new") {
+    return {
+      engine: "aurora",
+      name: "pg2kafka",
+      version: "17",
+      access: "link",
+      user: "pg2kafka_drain",
+      ...said,
+    };
+  }
+  if (said.access === "url") return said;
+  if (said.access === "secret") return { port: 5432, ...said };
+  return { port: 5432, ownerUser: said.user, ...said };
+}
+
+function fillKafka(said: KafkaSettings, zones: number): Settings["kafka"] {
+  if (said.kind === "existing") return { brokers: "private", ...said };
+  if (said.type !== "provisioned") return { kind: "new", type: "serverless" };
+  return {
+    brokers: zones,
+    instanceType: "kafka.t3.small",
+    version: "3.8.x",
+    volumeGb: 10,
+    ...said,
+  };
+}

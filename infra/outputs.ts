@@ -1,0 +1,42 @@
+import { topicName } from "../functions/core/topic.ts";
+import { dashboardUrl, type MetricSource } from "./dashboard.ts";
+import type { Stage } from "./lambda.ts";
+import { functionName, type LambdaId } from "./names.ts";
+import { warningsOf } from "./warnings.ts";
+
+const SETUP_EVENT = { table: "products", externalId: "sku" };
+
+/** What a deploy prints: what to invoke, where to look, what was made. */
+export function outputsOf(stage: Stage, source: MetricSource): Record<string, unknown> {
+  const { settings, database, kafka, account } = stage;
+  const invoke = (id: LambdaId, event?: object) =>
+    [
+      `aws lambda invoke --region ${account.region}`,
+      `--function-name ${functionName($app.stage, id)}`,
+      // The CLI itself gives up after a minute and would invoke again.
+      "--cli-read-timeout 0",
+      ...(event === undefined
+        ? []
+        : [`--cli-binary-format raw-in-base64-out --payload '${JSON.stringify(event)}'`]),
+      "/dev/stdout",
+    ].join(" ");
+  const topics = settings.topics.tables.map((table) => topicOf(table, stage));
+  const warnings = warningsOf(settings);
+  return {
+    ...(settings.migration.onDeploy ? {} : { migrate: invoke("migrate") }),
+    setup: invoke("setup", SETUP_EVENT),
+    drain: invoke("drain"),
+    dashboard: dashboardUrl(source),
+    topics: topics.length > 0 ? topics : topicOf("TABLE", stage),
+    brokers: kafka.brokers,
+    ...(database.host === undefined ? {} : { databaseHost: database.host }),
+    ...(database.secretArn === undefined ? {} : { queryEditorSecret: database.secretArn }),
+    ...(warnings.length > 0 ? { warnings } : {}),
+  };
+}
+
+function topicOf(relation: string, { settings, database }: Stage): string {
+  const [table, schema = "public"] = relation.split(".").reverse();
+  const { namespace } = settings.topics;
+  return topicName({ namespace, database: database.name, schema, table: table! });
+}

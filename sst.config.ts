@@ -1,0 +1,23 @@
+/// <reference path="./.sst/platform/config.d.ts" />
+
+/** What AWS holds. The stages are in infra/stages.ts; the order of making in infra/build.ts. */
+export default $config({
+  async app(input) {
+    const { settingsOf } = await import("./infra/defaults.ts");
+    const { STAGES } = await import("./infra/stages.ts");
+    const { APP } = await import("./infra/names.ts");
+    const { region, removal, protect } = settingsOf(input.stage, STAGES);
+    return {
+      name: APP,
+      home: "aws",
+      removal,
+      protect,
+      providers: { aws: region === undefined ? {} : { region: region as aws.Region } },
+    };
+  },
+  async run() {
+    const { build } = await import("./infra/build.ts");
+    const { STAGES } = await import("./infra/stages.ts");
+    return await build(STAGES);
+  },
+});
