@@ -1,7 +1,8 @@
 import { NUMBERS } from "../functions/core/config.ts";
+import { topicName, topicProblem } from "../functions/core/topic.ts";
 import { type ArnShape, arnProblem, parseArn } from "./arns.ts";
 import type { Settings } from "./defaults.ts";
-import { functionName, LAMBDAS } from "./names.ts";
+import { functionName, LAMBDAS, relationOf } from "./names.ts";
 import { rateMinutes, scheduleProblem } from "./schedule.ts";
 import { LOG_RETENTIONS } from "./settings.ts";
 
@@ -9,8 +10,6 @@ import { LOG_RETENTIONS } from "./settings.ts";
 const FUNCTION_NAME_CHARACTERS_MAX = 64;
 /** Postgres cuts longer names off. */
 const NAME_BYTES_MAX = 63;
-/** Less would expire events that waited out a long weekend without Kafka, on arrival. */
-export const RETENTION_MS_WARNED = 7 * 24 * 60 * 60 * 1000;
 const MINUTES_PER_DAY = 24 * 60;
 
 const SUBNET = /^subnet-([0-9a-f]{8}|[0-9a-f]{17})$/;
@@ -80,13 +79,12 @@ export function checkSettings(stage: string, settings: Settings): string[] {
 }
 
 function checkStage(list: Checklist, stage: string, settings: Settings): void {
-  for (const id of LAMBDAS) {
-    const name = functionName(stage, id);
-    if (name.length <= FUNCTION_NAME_CHARACTERS_MAX) continue;
-    const over = name.length - FUNCTION_NAME_CHARACTERS_MAX;
-    list.add(`Stage "${stage}" is too long by ${over}: a Lambda would be "${name}".`);
-    break;
-  }
+  const longest = LAMBDAS.map((id) => functionName(stage, id)).reduce((a, b) =>
+    a.length >= b.length ? a : b,
+  );
+  const over = longest.length - FUNCTION_NAME_CHARACTERS_MAX;
+  if (over > 0)
+    list.add(`Stage "${stage}" is too long by ${over}: a Lambda would be "${longest}".`);
   if (settings.region !== undefined) {
     list.matches("region", settings.region, REGION, "a region, such as eu-west-1");
   }
@@ -141,7 +139,9 @@ function checkDatabase(list: Checklist, { database, network, region }: Settings)
     'what "aws rds describe-db-instances" calls DbiResourceId, DbClusterResourceId or prx-…';
   list.matches("database.resourceId", database.resourceId, RDS_RESOURCE, id);
   checkUser(list, "database.user", database.user);
-  checkUser(list, "database.ownerUser", database.ownerUser);
+  if (database.ownerUser !== database.user) {
+    checkUser(list, "database.ownerUser", database.ownerUser);
+  }
 }
 
 /** Its name stands in an ARN, where `*` and `?` would stand for other users. */
@@ -186,7 +186,7 @@ function checkKafka(list: Checklist, { kafka, network, region }: Settings): void
   list.between("kafka.volumeGb", kafka.volumeGb, 1, 16_384);
 }
 
-function checkTopics(list: Checklist, { topics }: Settings): void {
+function checkTopics(list: Checklist, { topics, database }: Settings): void {
   if (topics.namespace !== undefined) {
     const must = "1 to 100 of the characters A-Z a-z 0-9 . _ -";
     list.matches("topics.namespace", topics.namespace, NAMESPACE, must);
@@ -194,6 +194,11 @@ function checkTopics(list: Checklist, { topics }: Settings): void {
   for (const table of topics.tables) {
     list.matches("topics.tables", table, TABLE, "table or schema.table, without quotes");
     for (const name of table.split(".")) checkName(list, `A name in "${table}"`, name);
+    const parts = { namespace: topics.namespace, ...relationOf(table) };
+    // A URL's database is not known here; the rest of the name is.
+    list.add(
+      topicProblem(topicName({ database: "name" in database ? database.name : "", ...parts })),
+    );
   }
   const { TOPIC_PARTITIONS, TOPIC_REPLICATION } = NUMBERS;
   list.between("topics.partitions", topics.partitions, TOPIC_PARTITIONS.min, TOPIC_PARTITIONS.max);

@@ -1,7 +1,7 @@
 import { topicName } from "../functions/core/topic.ts";
 import { dashboardUrl, type MetricSource } from "./dashboard.ts";
 import type { Stage } from "./lambda.ts";
-import { functionName, type LambdaId } from "./names.ts";
+import { functionName, type LambdaId, relationOf } from "./names.ts";
 import { warningsOf } from "./warnings.ts";
 
 const SETUP_EVENT = { table: "products", externalId: "sku" };
@@ -36,7 +36,6 @@ export function outputsOf(stage: Stage, source: MetricSource): Record<string, un
 }
 
 function topicOf(relation: string, { settings, database }: Stage): string {
-  const [table, schema = "public"] = relation.split(".").reverse();
   const { namespace } = settings.topics;
-  return topicName({ namespace, database: database.name, schema, table: table! });
+  return topicName({ namespace, database: database.name, ...relationOf(relation) });
 }

@@ -1,7 +1,5 @@
-import { RETENTION_MS_WARNED } from "./checks.ts";
+import { retentionWarning } from "../functions/core/kafka/retention.ts";
 import type { Settings } from "./defaults.ts";
-
-const MS_PER_DAY = 24 * 60 * 60 * 1000;
 
 /** What may be meant, and may also be a mistake: printed with the outputs. */
 export function warningsOf({ network, database, kafka, topics }: Settings): string[] {
@@ -28,12 +26,8 @@ export function warningsOf({ network, database, kafka, topics }: Settings): stri
     );
   }
   const { retentionMs } = topics;
-  if (retentionMs !== undefined && retentionMs !== -1 && retentionMs < RETENTION_MS_WARNED) {
-    warnings.push(
-      `topics.retentionMs is ${retentionMs}: messages carry the time of the change, so one that ` +
-        `waited longer in the queue expires on arrival. Keep at least ` +
-        `${RETENTION_MS_WARNED / MS_PER_DAY} days (${RETENTION_MS_WARNED}), or -1.`,
-    );
-  }
+  const lost =
+    retentionMs === undefined ? null : retentionWarning("topics.retentionMs", retentionMs);
+  if (lost !== null) warnings.push(lost);
   return warnings;
 }

@@ -10,8 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import * as aws from "@pulumi/aws";
 import * as util from "@pulumi/pulumi";
+import { run } from "../../.sst/platform/src/auto/run.ts";
 import * as sst from "../../.sst/platform/src/components/index.ts";
-import { Link } from "../../.sst/platform/src/components/link.ts";
 import { build } from "../../infra/build.ts";
 import { APP } from "../../infra/names.ts";
 import type { StageSettings } from "../../infra/settings.ts";
@@ -39,6 +39,8 @@ export interface Made {
 
 export interface Deployed {
   made: Made[];
+  /** What `sst remove` keeps: type and name. */
+  retained: string[];
   outputs: Record<string, unknown>;
   /** What SST's bundler was asked to build, by handler: links included. */
   built: Record<string, { links: Record<string, unknown>; copyFiles: { to: string }[] }>;
@@ -68,6 +70,7 @@ export async function deploy(
 ): Promise<Deployed> {
   const { stage = "test", secrets = {}, removal = "remove", slow } = options;
   const made: Made[] = [];
+  const retained: string[] = [];
   const built: Deployed["built"] = {};
   const work = mkdtempSync(join(tmpdir(), "pg2kafka-infra-"));
   const server = createServer((request, response) => {
@@ -114,10 +117,15 @@ export async function deploy(
       APP,
       stage,
     );
-    sst.aws.Function.reset();
     await util.runtime.runInPulumiStack(async () => {
-      Link.reset();
-      outputs = await resolved(await build({ [stage]: settings }));
+      const returned = await run(async () => {
+        util.runtime.registerStackTransformation(({ name, type, opts }) => {
+          if (opts.retainOnDelete === true) retained.push(`${type} ${name}`);
+          return undefined;
+        });
+        return await build({ [stage]: settings });
+      });
+      outputs = await resolved(returned);
     });
   } catch (caught) {
     error = caught as Error;
@@ -134,6 +142,7 @@ export async function deploy(
   const all = (type: string) => made.filter((one) => one.type === type);
   return {
     made,
+    retained,
     outputs,
     built,
     error,
@@ -234,7 +243,8 @@ function attributes(type: string, name: string, inputs: Inputs): Inputs {
         arn: arn("secretsmanager", `secret:${name}-AbCdEf`),
       };
     case "random:index/randomPassword:RandomPassword":
-      return { result: GENERATED_PASSWORD };
+      // The provider marks it so.
+      return { result: { [SIGNATURE]: SECRET_SIGNATURE, value: GENERATED_PASSWORD } };
     case "random:index/randomBytes:RandomBytes":
       return { base64: "a2V5" };
     default:
