@@ -118,22 +118,21 @@ export async function deploy(
       stage,
     );
     await util.runtime.runInPulumiStack(async () => {
-      const returned = await run(async () => {
-        util.runtime.registerStackTransformation(({ name, type, opts }) => {
-          if (opts.retainOnDelete === true) retained.push(`${type} ${name}`);
-          return undefined;
+      try {
+        const returned = await run(async () => {
+          util.runtime.registerStackTransformation(({ name, type, opts }) => {
+            if (opts.retainOnDelete === true) retained.push(`${type} ${name}`);
+            return undefined;
+          });
+          return await build({ [stage]: settings });
         });
-        return await build({ [stage]: settings });
-      });
-      outputs = await resolved(returned);
+        outputs = await resolved(returned);
+      } catch (caught) {
+        // Further on, Pulumi would leave it to nobody as well.
+        error = caught as Error;
+      }
     });
-  } catch (caught) {
-    error = caught as Error;
-  }
-  try {
     await util.runtime.disconnect();
-  } catch (caught) {
-    error ??= caught as Error;
   } finally {
     for (const name of Object.keys(environment)) delete process.env[name];
     server.close();
