@@ -6,7 +6,8 @@ import {
   KafkaClient,
   NotFoundException,
 } from "@aws-sdk/client-kafka";
-import { NUMBERS, type NumberName } from "./core/config.ts";
+import { NUMBERS, type NumberName } from "./core/config/numbers.ts";
+import { parseTableName, readTables, type TableName } from "./core/config/topics.ts";
 import { ConfigError } from "./core/errors.ts";
 import { retentionWarning } from "./core/kafka/retention.ts";
 import { log } from "./core/log.ts";
@@ -30,7 +31,7 @@ const EXISTS = new Set(["ConflictException", "TopicExistsException"]);
 const REPLICATION_DEFAULT = 3;
 
 export interface TopicsEvent {
-  /** `table` or `schema.table`; those of TOPIC_TABLES when left out. */
+  /** As in `setup()`: `products`, `sales."Orders"`; those of TOPIC_TABLES when left out. */
   tables?: string[];
 }
 
@@ -45,7 +46,7 @@ interface TopicApiSettings {
   clusterArn: string;
   database: string;
   namespace: string | undefined;
-  tables: string[];
+  tables: TableName[];
   partitions: number;
   replication: number;
   configs: Record<string, string>;
@@ -179,11 +180,16 @@ function decodeConfigs(text: string | undefined): Record<string, string> {
 }
 
 function topicsOf({ tables, namespace, database }: TopicApiSettings): string[] {
-  const topics = tables.map((relation) => {
-    const [table, schema = "public"] = relation.split(".").reverse();
-    return topicName({ namespace, database, schema, table: table! });
-  });
+  const topics = tables.map((relation) => topicName({ namespace, database, ...relation }));
   return [...new Set(topics)];
+}
+
+function tablesOf(event: TopicsEvent, problems: string[]): TableName[] {
+  return (event.tables ?? []).flatMap((text) => {
+    const table = parseTableName(text);
+    if (table === null) problems.push(`The event has the table "${text}"; each is as in setup().`);
+    return table ?? [];
+  });
 }
 
 function readSettings(
@@ -210,7 +216,7 @@ function readSettings(
     clusterArn,
     database,
     namespace: env["TOPIC_NAMESPACE"] || undefined,
-    tables: event.tables ?? (env["TOPIC_TABLES"] || "").split(",").filter(Boolean),
+    tables: event.tables === undefined ? readTables(env, problems) : tablesOf(event, problems),
     partitions: number("TOPIC_PARTITIONS", NUMBERS.TOPIC_PARTITIONS.default),
     replication: replication < 1 ? REPLICATION_DEFAULT : replication,
     configs: {

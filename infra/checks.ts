@@ -1,8 +1,9 @@
-import { NUMBERS } from "../functions/core/config.ts";
+import { NUMBERS } from "../functions/core/config/numbers.ts";
+import { parseTableName } from "../functions/core/config/topics.ts";
 import { topicName, topicProblem } from "../functions/core/topic.ts";
 import { type ArnShape, arnProblem, parseArn } from "./arns.ts";
 import type { Settings } from "./defaults.ts";
-import { functionName, LAMBDAS, relationOf } from "./names.ts";
+import { functionName, LAMBDAS } from "./names.ts";
 import { rateMinutes, scheduleProblem } from "./schedule.ts";
 import { LOG_RETENTIONS } from "./settings.ts";
 
@@ -23,10 +24,11 @@ const POSTGRES_VERSION = /^1[3-9](\.\d+)?$/;
 const KAFKA_VERSION = /^(3\.([6-9]|\d\d)|[4-9]\.\d+)\.(\d+|x)(\.kraft)?$/;
 const BROKER_INSTANCE = /^(kafka|express)\.[a-z0-9]+\.[a-z0-9]+$/;
 const NAMESPACE = /^[A-Za-z0-9._-]{1,100}$/;
-const TABLE = /^[^.,\s"]+(\.[^.,\s"]+)?$/;
 
 /** Variables of the Lambdas that may be set beside the numbers. */
-const VARIABLES = ["COMPRESSION", "DATABASE_TLS", "DATABASE_CA", "KAFKA_CA", "KAFKA_REGION"];
+const VARIABLES = ["COMPRESSION", "DATABASE_TLS", "DATABASE_CA", "KAFKA_CA"];
+/** Numbers that follow from other settings. */
+const DERIVED = ["DATABASE_PORT", "TIMEOUT_MS", "TOPIC_PARTITIONS", "TOPIC_REPLICATION"];
 
 /** Gathers one sentence per problem. */
 class Checklist {
@@ -191,14 +193,16 @@ function checkTopics(list: Checklist, { topics, database }: Settings): void {
     const must = "1 to 100 of the characters A-Z a-z 0-9 . _ -";
     list.matches("topics.namespace", topics.namespace, NAMESPACE, must);
   }
-  for (const table of topics.tables) {
-    list.matches("topics.tables", table, TABLE, "table or schema.table, without quotes");
-    for (const name of table.split(".")) checkName(list, `A name in "${table}"`, name);
-    const parts = { namespace: topics.namespace, ...relationOf(table) };
-    // A URL's database is not known here; the rest of the name is.
-    list.add(
-      topicProblem(topicName({ database: "name" in database ? database.name : "", ...parts })),
-    );
+  // A URL's database is not known here; the rest of the names is.
+  const { namespace } = topics;
+  const name = "name" in database ? database.name : "";
+  for (const text of topics.tables) {
+    const table = parseTableName(text);
+    if (table === null) {
+      list.add(`topics.tables has ${text}; each is as in setup(): products, sales."Orders".`);
+    } else {
+      list.add(topicProblem(topicName({ namespace, database: name, ...table })));
+    }
   }
   const { TOPIC_PARTITIONS, TOPIC_REPLICATION } = NUMBERS;
   list.between("topics.partitions", topics.partitions, TOPIC_PARTITIONS.min, TOPIC_PARTITIONS.max);
@@ -221,7 +225,7 @@ function checkDrain(list: Checklist, { drain }: Settings): void {
     list.between("drain.reservedConcurrency", drain.reservedConcurrency, 1, 100);
   }
   for (const [name, text] of Object.entries(drain.variables)) {
-    if (Object.hasOwn(NUMBERS, name)) {
+    if (Object.hasOwn(NUMBERS, name) && !DERIVED.includes(name)) {
       const { min, max } = NUMBERS[name as keyof typeof NUMBERS];
       list.between(`drain.variables.${name}`, Number(text), min, max);
     } else if (!VARIABLES.includes(name)) {

@@ -18,9 +18,3 @@ export function functionName(stage: string, id: LambdaId): string {
 export function logGroupName(stage: string, id: LambdaId): string {
   return `/aws/lambda/${functionName(stage, id)}`;
 }
-
-/** The parts of `table` or `schema.table`, as the settings name it. */
-export function relationOf(text: string): { schema: string; table: string } {
-  const [table = "", schema = "public"] = text.split(".").reverse();
-  return { schema, table };
-}

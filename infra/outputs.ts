@@ -1,7 +1,8 @@
+import { parseTableName } from "../functions/core/config/topics.ts";
 import { topicName } from "../functions/core/topic.ts";
 import { dashboardUrl, type MetricSource } from "./dashboard.ts";
 import type { Stage } from "./lambda.ts";
-import { functionName, type LambdaId, relationOf } from "./names.ts";
+import { functionName, type LambdaId } from "./names.ts";
 import { warningsOf } from "./warnings.ts";
 
 const SETUP_EVENT = { table: "products", externalId: "sku" };
@@ -27,7 +28,7 @@ export function outputsOf(stage: Stage, source: MetricSource): Record<string, un
     setup: invoke("setup", SETUP_EVENT),
     drain: invoke("drain"),
     dashboard: dashboardUrl(source),
-    topics: topics.length > 0 ? topics : topicOf("TABLE", stage),
+    topics: topics.length > 0 ? topics : topicOf('"TABLE"', stage),
     brokers: kafka.brokers,
     ...(database.host === undefined ? {} : { databaseHost: database.host }),
     ...(database.secretArn === undefined ? {} : { queryEditorSecret: database.secretArn }),
@@ -35,7 +36,8 @@ export function outputsOf(stage: Stage, source: MetricSource): Record<string, un
   };
 }
 
-function topicOf(relation: string, { settings, database }: Stage): string {
+function topicOf(table: string, { settings, database }: Stage): string {
   const { namespace } = settings.topics;
-  return topicName({ namespace, database: database.name, ...relationOf(relation) });
+  const { name } = database;
+  return topicName({ namespace, database: name, ...parseTableName(table)! });
 }

@@ -86,7 +86,7 @@ export type KafkaSettings =
 export interface TopicSettings {
   /** Goes into the topics' names. */
   namespace?: string;
-  /** `table` or `schema.table`: their topics are created at deploy. */
+  /** As in `setup()`, `products` or `sales."Orders"`: their topics are created at deploy. */
   tables?: string[];
   /** The drain creates the topics of tables that turn up later. Default: when Kafka is new. */
   create?: boolean;

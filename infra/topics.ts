@@ -1,10 +1,4 @@
-import {
-  createLambda,
-  kafkaEnvironment,
-  type Stage,
-  topicEnvironment,
-  withDatabase,
-} from "./lambda.ts";
+import { createLambda, kafkaEnvironment, type Stage, topicEnvironment } from "./lambda.ts";
 import { createTopicStatements, topicApiStatements } from "./permissions.ts";
 
 const TIMEOUT_SECONDS = 120;
@@ -23,19 +17,15 @@ export function createTopics(stage: Stage): aws.lambda.Invocation[] {
   const creator = kafka.hasTopicApi ? byApi(stage) : byProtocol(stage);
   const { tables } = settings.topics;
   return [
-    new aws.lambda.Invocation(
-      "TopicsCreated",
-      {
-        functionName: creator.name,
-        input: JSON.stringify({ tables }),
-        triggers: {
-          code: creator.nodes.function.s3Key.apply((key) => key ?? ""),
-          cluster: kafka.clusterArn,
-          wanted: JSON.stringify(topicEnvironment(stage)),
-        },
+    new aws.lambda.Invocation("TopicsCreated", {
+      functionName: creator.name,
+      input: JSON.stringify({ tables }),
+      triggers: {
+        code: creator.nodes.function.s3Key.apply((key) => key ?? ""),
+        cluster: kafka.clusterArn,
+        wanted: JSON.stringify(topicEnvironment(stage)),
       },
-      { dependsOn: stage.database.ready },
-    ),
+    }),
   ];
 }
 
@@ -82,12 +72,10 @@ function byProtocol(stage: Stage) {
         ...stage.settings.drain.variables,
       },
       link: owner.link,
-      permissions: withDatabase(
-        owner,
-        $util
-          .output(stage.kafka.clusterArn)
-          .apply((arn) => createTopicStatements(arn, scopeOf(stage))),
-      ),
+      // Of the database it only asks the name, and that of its settings.
+      permissions: $util
+        .output(stage.kafka.clusterArn)
+        .apply((arn) => createTopicStatements(arn, scopeOf(stage))),
       network: stage.network,
     },
     stage,

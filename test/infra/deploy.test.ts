@@ -240,7 +240,7 @@ describe("settings reach what they are about", () => {
     expect(deployed.one(ALARM, "LagAlarm").inputs).toMatchObject({ period: 900 });
     expect(deployed.outputs["warnings"]).toEqual([
       "topics.retentionMs is 3600000 ms: messages carry the time of the change, so one that waited " +
-        "longer in the queue expires on arrival. Keep at least 604800000, or -1.",
+        "longer in the queue expires on arrival. Keep at least 86400000, or -1.",
     ]);
   });
 

@@ -353,7 +353,6 @@ describe.each(CASES)("$name", ({ network, database, kafka }) => {
           logs("pg2kafka-test-topics-api"),
         ]
       : [
-          ...database.owner.statements,
           allow(["kafka-cluster:Connect", "kafka-cluster:DescribeCluster"], kafka.clusterArn),
           allow(["kafka-cluster:DescribeTopic", "kafka-cluster:CreateTopic"], topics),
           logs("pg2kafka-test-topics"),

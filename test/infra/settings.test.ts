@@ -193,13 +193,13 @@ describe("settings", () => {
       'database.name is "1shop"; it must be 1 to 63 letters, digits and underscores, a letter first.',
     ],
     [
-      "a table in quotes",
-      { topics: { tables: ['"Order Items"'] } },
-      'topics.tables is ""Order Items""; it must be table or schema.table, without quotes.',
+      "a table",
+      { topics: { tables: ["order items"] } },
+      'topics.tables has order items; each is as in setup(): products, sales."Orders".',
     ],
     [
       "a topic whose name Kafka would not take",
-      { topics: { tables: ["é".repeat(31)], namespace: "n".repeat(100) } },
+      { topics: { tables: [`"${"é".repeat(31)}"`], namespace: "n".repeat(100) } },
       "characters; Kafka allows 1 to 249.",
     ],
     [
@@ -243,6 +243,11 @@ describe("settings", () => {
       "drain.variables has DATABASE_URL, which is no setting of the Lambdas, or follows from others.",
     ],
     [
+      "a variable that follows from another setting",
+      { drain: { variables: { TOPIC_PARTITIONS: "3" } } },
+      "drain.variables has TOPIC_PARTITIONS, which is no setting of the Lambdas, or follows from others.",
+    ],
+    [
       "a concurrency of none",
       { drain: { reservedConcurrency: 0 } },
       "drain.reservedConcurrency is 0; it must be a whole number from 1 to 100.",
@@ -284,7 +289,11 @@ describe("settings", () => {
         secretArn: SECRET,
       },
       kafka: { kind: "existing", clusterArn: CLUSTER },
-      topics: { tables: ["products", "sales.Orders"], retentionMs: -1, cleanup: "compact,delete" },
+      topics: {
+        tables: ["products", 'sales."Orders"'],
+        retentionMs: -1,
+        cleanup: "compact,delete",
+      },
       drain: { schedule: "cron(0/5 8-18 ? * MON-FRI *)", variables: { COMPRESSION: "gzip" } },
       alarms: { snsTopicArn: "arn:aws:sns:eu-west-1:123456789012:alerts" },
     };

@@ -72,7 +72,7 @@ describe("topics by MSK's API", () => {
     vi.stubEnv("TOPIC_REPLICATION", "2");
     vi.stubEnv("TOPIC_RETENTION_MS", "2592000000");
     vi.stubEnv("TOPIC_CLEANUP", "compact,delete");
-    const report = await handler({ tables: ["products", "sales.Orders"] });
+    const report = await handler({ tables: ["products", 'sales."Orders"'] });
     expect(report).toEqual({
       created: ["pg2kafka.eu.shop.products", "pg2kafka.eu.shop.sales.Orders"],
       existing: [],
@@ -132,7 +132,7 @@ describe("topics by MSK's API", () => {
     expect(warnings).toEqual([
       'retention.ms of topic "pg2kafka.shop.products" is 3600000 ms: messages carry the time of ' +
         "the change, so one that waited longer in the queue expires on arrival. Keep at least " +
-        "604800000, or -1.",
+        "86400000, or -1.",
     ]);
   });
 

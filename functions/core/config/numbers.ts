@@ -1,0 +1,1 @@
+export { NUMBERS, type NumberName } from "../config.ts";

@@ -1,0 +1,28 @@
+import { expect, it } from "vitest";
+import { SettingsError } from "../../infra/errors.ts";
+
+interface Config {
+  app(input: { stage: string }): Promise<Record<string, unknown>>;
+}
+
+/** As SST evaluates it: `$config` hands back what it is given. */
+async function loadConfig(): Promise<Config> {
+  Object.assign(globalThis, { $config: (config: Config) => config });
+  return (await import("../../sst.config.ts")).default as unknown as Config;
+}
+
+it("sst.config.ts takes what becomes of a stage from infra/stages.ts", async () => {
+  const { app } = await loadConfig();
+  expect(await app({ stage: "dev" })).toEqual({
+    name: "pg2kafka",
+    home: "aws",
+    removal: "remove",
+    protect: false,
+    providers: { aws: {} },
+  });
+});
+
+it("sst.config.ts refuses a stage that is not there before SST does anything", async () => {
+  const { app } = await loadConfig();
+  await expect(app({ stage: "pord" })).rejects.toThrow(SettingsError);
+});
