@@ -1,5 +1,6 @@
 import { currentAccount } from "./account.ts";
 import { createAlarms } from "./alarms.ts";
+import { checkSettings } from "./checks.ts";
 import { createDashboard } from "./dashboard.ts";
 import { database } from "./database.ts";
 import { settingsOf } from "./defaults.ts";
@@ -29,8 +30,10 @@ export async function build(
   const problems = secretProblems($app.stage, settings, process.env);
   if (problems.length > 0) throw new SettingsError(problems);
   const account = await currentAccount();
-  const cluster =
-    settings.kafka.kind === "existing" ? await existingKafka(settings.kafka, account.region) : null;
+  // Now that the region is known, each ARN must be in it.
+  const elsewhere = checkSettings($app.stage, { ...settings, region: account.region });
+  if (elsewhere.length > 0) throw new SettingsError(elsewhere);
+  const cluster = settings.kafka.kind === "existing" ? await existingKafka(settings.kafka) : null;
 
   const where = await network(settings.network);
   const kafka = settings.kafka.kind === "existing" ? cluster! : newKafka(settings.kafka, where);

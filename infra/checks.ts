@@ -61,7 +61,7 @@ class Checklist {
 }
 
 /** Everything here is reached inside one region. */
-export function regionProblem(setting: string, arn: string, region: string): string | null {
+function regionProblem(setting: string, arn: string, region: string): string | null {
   const found = parseArn(arn)?.region;
   if (found === region) return null;
   return `${setting} is in ${found}, and the deploy goes to ${region}; set region to "${found}".`;

@@ -1,4 +1,3 @@
-import { regionProblem } from "./checks.ts";
 import type { ExistingKafka, ProvisionedKafka, Settings } from "./defaults.ts";
 import { SettingsError } from "./errors.ts";
 import { serviceName } from "./names.ts";
@@ -21,12 +20,10 @@ export interface Kafka {
  * Ask MSK for the brokers of a cluster that is there. At deploy, so that the drain's network needs
  * no way to MSK's API, and before anything is made.
  *
- * @throws {SettingsError} when the cluster is elsewhere, or has no listener for IAM
+ * @throws {SettingsError} when the cluster has no listener for IAM
  */
-export async function existingKafka(settings: ExistingKafka, region: string): Promise<Kafka> {
+export async function existingKafka(settings: ExistingKafka): Promise<Kafka> {
   const { clusterArn, brokers: which } = settings;
-  const elsewhere = regionProblem("kafka.clusterArn", clusterArn, region);
-  if (elsewhere !== null) throw new SettingsError([elsewhere]);
   const found = await aws.msk.getBootstrapBrokers({ clusterArn });
   const brokers =
     which === "public" ? found.bootstrapBrokersPublicSaslIam : found.bootstrapBrokersSaslIam;

@@ -57,7 +57,8 @@ export function createLambda(options: LambdaOptions, { settings, account }: Stag
       ...environment,
     },
     link,
-    copyFiles: [{ from: "sql" }],
+    // Outside the VPC nothing reaches Postgres, and sql/ would only change the package.
+    ...(network === null ? {} : { copyFiles: [{ from: "sql" }] }),
     logging: { retention: settings.logRetention },
     permissions: $util
       .output(options.permissions)

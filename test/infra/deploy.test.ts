@@ -43,9 +43,10 @@ describe("a deploy into what is there", () => {
     }
   });
 
-  it("ships no source map, and no symbol of one", () => {
+  it("ships no source map", () => {
     for (const built of Object.values(deployed.built)) {
-      expect(built).not.toHaveProperty("properties.sourcemap");
+      expect(built.properties).toMatchObject({ architecture: "arm64" });
+      expect(built.properties).not.toHaveProperty("sourcemap");
     }
   });
 
@@ -481,15 +482,20 @@ describe("what can't be deployed is refused before anything is made", () => {
     nothing(deployed);
   });
 
-  it("a cluster in another region than the deploy's", async () => {
+  it("what is in another region than the deploy's, all at once", async () => {
     const elsewhere = CLUSTER_ARN.replace(REGION, "us-east-1");
     const deployed = await deploy(
-      { ...EXISTING, kafka: { kind: "existing", clusterArn: elsewhere } },
+      {
+        ...EXISTING,
+        kafka: { kind: "existing", clusterArn: elsewhere },
+        alarms: { snsTopicArn: `arn:aws:sns:us-east-2:${ACCOUNT}:alerts` },
+      },
       { secrets: URL_SECRET },
     );
     expect(deployed.error?.message).toContain(
       `kafka.clusterArn is in us-east-1, and the deploy goes to ${REGION}`,
     );
+    expect(deployed.error?.message).toContain("alarms.snsTopicArn is in us-east-2");
     nothing(deployed);
   });
 });

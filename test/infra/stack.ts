@@ -37,13 +37,20 @@ export interface Made {
   secretPaths: string[];
 }
 
+/** What SST's bundler is asked for. */
+export interface Built {
+  links: Record<string, unknown>;
+  copyFiles: { to: string }[];
+  properties: Record<string, unknown>;
+}
+
 export interface Deployed {
   made: Made[];
   /** What `sst remove` keeps: type and name. */
   retained: string[];
   outputs: Record<string, unknown>;
-  /** What SST's bundler was asked to build, by handler: links included. */
-  built: Record<string, { links: Record<string, unknown>; copyFiles: { to: string }[] }>;
+  /** By handler. */
+  built: Record<string, Built>;
   /** Why the program ended; undefined when it went through. */
   error: Error | undefined;
   one(type: string, name?: string): Made;
