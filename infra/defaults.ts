@@ -65,6 +65,15 @@ export function settingsOf(
   return settings;
 }
 
+/** What SST asks of a stage before the program runs. Nothing is refused yet: see sst.config.ts. */
+export function appOptions(
+  stage: string,
+  stages: Readonly<Record<string, StageSettings>>,
+): Pick<Settings, "region" | "removal" | "protect"> {
+  const { region, removal, protect } = fill(Object.hasOwn(stages, stage) ? stages[stage]! : {});
+  return { region, removal, protect };
+}
+
 function fill(said: StageSettings): Settings {
   const network = said.network ?? { kind: "new" };
   const database = said.database ?? { kind: "new" };

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { expect, it } from "vitest";
 import { SettingsError } from "../../infra/errors.ts";
 
@@ -22,7 +23,12 @@ it("sst.config.ts takes what becomes of a stage from infra/stages.ts", async () 
   });
 });
 
-it("sst.config.ts refuses a stage that is not there before SST does anything", async () => {
+it("sst.config.ts leaves it to the program to refuse a stage that is not there, and keeps it", async () => {
   const { app } = await loadConfig();
-  await expect(app({ stage: "pord" })).rejects.toThrow(SettingsError);
+  expect(await app({ stage: "pord" })).toMatchObject({ removal: "retain", protect: false });
+});
+
+it("SST shows a refusal without its stack: it goes by the name that Node prints", () => {
+  const [first, second, third] = inspect(new SettingsError(["One.", "Two."])).split("\n");
+  expect([first, second, third]).toEqual(["VisibleError: Nothing was made.", "One.", "Two."]);
 });

@@ -450,7 +450,7 @@ describe("what can't be deployed is refused before anything is made", () => {
 
   it("settings", async () => {
     const deployed = await deploy({ drain: { schedule: "always" }, alarms: { lagMinutes: 0 } });
-    expect(deployed.error?.message).toContain('Nothing was made. drain.schedule is "always"');
+    expect(deployed.error?.message).toContain('Nothing was made.\ndrain.schedule is "always"');
     expect(deployed.error?.message).toContain("alarms.lagMinutes is 0");
     nothing(deployed);
   });

@@ -78,7 +78,7 @@ describe("settings", () => {
 
   it("of an unknown stage are refused, with the stages that there are", () => {
     expect(() => settingsOf("pord", { dev: {}, prod: {} })).toThrow(
-      'Nothing was made. Stage "pord" is not in infra/stages.ts, which has dev, prod.',
+      'Nothing was made.\nStage "pord" is not in infra/stages.ts, which has dev, prod.',
     );
   });
 
