@@ -1,46 +1,165 @@
 import type { Sql } from "postgres";
-import { type Config, readConfig } from "./core/config.ts";
+import { topicWarning } from "./core/config/topics.ts";
+import type { Config } from "./core/config.ts";
 import { type DrainReport, drain, isRegularStop, requireBrokers } from "./core/drain.ts";
-import { DrainError } from "./core/errors.ts";
-import { createProducer, type Producer } from "./core/kafka/producer.ts";
+import { ConfigError, DatabaseError, DrainError } from "./core/errors.ts";
+import { createProducer, type OpenableProducer } from "./core/kafka/producer.ts";
 import { log } from "./core/log.ts";
+import { type MetricValues, writeMetrics } from "./core/metrics.ts";
 import { connectDatabase } from "./core/postgres/database.ts";
+import { explainFailure } from "./core/postgres/failures.ts";
 import { readSchema, type Schema } from "./core/postgres/schema.ts";
-import { type LambdaContext, sqlFolder } from "./lambda.ts";
+import { type QueueStatus, readStatus } from "./core/postgres/status.ts";
+import {
+  describe,
+  type LambdaContext,
+  lambdaConfig,
+  report as reported,
+  sqlFolder,
+} from "./lambda.ts";
 
 /** What outlives an invocation: connections are kept while the Lambda is warm. */
 interface Warm {
   config: Config;
   schema: Schema;
   sql: Sql;
-  producer: Producer;
+  producer: OpenableProducer;
 }
 
+/** After this long without use, connections are made anew: what lies between drops idle ones without
+ *  a word (AWS' networks after 350 s), and a request into such a one is not answered. */
+const IDLE_MS_MAX = 240_000;
+
+/** Of the invocation's time, kept to say that the rest did not end. */
+const ANSWER_MS = 1_000;
+
 let warm: Warm | undefined;
+/** By the clock that goes on while the process is frozen. */
+let usedAtMs = 0;
 
 /**
- * One scheduled invocation: drain until the queue is empty or the Lambda's time is nearly up.
+ * One scheduled invocation: drain until the queue is empty or the Lambda's time is nearly up. The
+ * metrics are written in any case.
  *
  * @returns the report, which is also logged
  * @throws when the drain could not work, so that the invocation counts as an error
  */
 export async function handler(_event: unknown, context: LambdaContext): Promise<DrainReport> {
-  const deadlineMs = performance.now() + context.getRemainingTimeInMillis();
-  warm ??= start();
-  const { config, schema, sql, producer } = warm;
-  const report = await drain(sql, producer, config, schema, deadlineMs);
-  log(isRegularStop(report.stopped) ? "info" : "error", "drained", report);
-  if (report.stopped && !isRegularStop(report.stopped)) throw new DrainError(report.stopped);
-  return report;
+  const startedMs = performance.now();
+  const timeoutMs = context.getRemainingTimeInMillis();
+  let report: DrainReport | undefined;
+  let status: QueueStatus | undefined;
+  try {
+    if (Date.now() - usedAtMs > IDLE_MS_MAX) discard();
+    await withinTime(timeoutMs - ANSWER_MS, async () => {
+      report = await drainOnce(timeoutMs, startedMs + timeoutMs);
+      log(isRegularStop(report.stopped) ? "info" : "error", "drained", report);
+      status = await readStatusOrWarn();
+    });
+    if (!isRegularStop(report!.stopped)) throw new DrainError(report!.stopped);
+    return report!;
+  } catch (error) {
+    throw reported(error, warm?.config);
+  } finally {
+    usedAtMs = Date.now();
+    const durationMs = Math.round(performance.now() - startedMs);
+    writeMetrics({
+      ...toMetrics(report, status),
+      DurationMs: durationMs,
+      TimeLeftMs: Math.max(0, Math.round(timeoutMs - durationMs)),
+    });
+  }
 }
 
-function start(): Warm {
-  const config = readConfig(process.env);
+async function drainOnce(timeoutMs: number, deadlineMs: number): Promise<DrainReport> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      warm ??= await start();
+      const { config, schema, sql, producer } = warm;
+      checkTimeout(timeoutMs, config);
+      return await drain(sql, producer, config, schema, deadlineMs);
+    } catch (error) {
+      const isRenamed = error instanceof DatabaseError && error.code === "DATABASE_USER_CHANGED";
+      if (!isRenamed || attempt > 1) throw error;
+      discard();
+    }
+  }
+}
+
+async function start(): Promise<Warm> {
+  const config = await lambdaConfig();
+  const warning = config.producer.createTopics && topicWarning(config.producer.createTopics);
+  if (warning) log("warn", "topics", { message: warning });
   const brokers = requireBrokers(config);
+  const producer = createProducer({ brokers, clientId: "pg2kafka", ...config.producer });
+  // Kafka connects while Postgres does, and tells what there is to send.
+  producer.open();
+  const sql = await connectDatabase(config.database).catch(async (error) => {
+    await producer.close();
+    throw explainFailure(error, config.database);
+  });
+  return { config, schema: readSchema(sqlFolder()), sql, producer };
+}
+
+/** Let go of the connections, whatever they are doing. */
+function discard(): void {
+  const old = warm;
+  warm = undefined;
+  old?.sql.end({ timeout: 0 }).catch(() => {});
+  old?.producer.close().catch(() => {});
+}
+
+function checkTimeout(timeoutMs: number, { limits: { marginMs } }: Config): void {
+  if (timeoutMs > marginMs) return;
+  throw new ConfigError([
+    `The function's timeout leaves ${Math.round(timeoutMs)} ms, and MARGIN_MS is ${marginMs}: no ` +
+      "batch would ever start. Raise the timeout.",
+  ]);
+}
+
+/** @throws {DrainError} TIME_UP; then the connections that hang are gone */
+async function withinTime(timeMs: number, work: () => Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeUp = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      discard();
+      const message =
+        "The time is up, and Postgres or Kafka has not answered. The next invocation connects anew. " +
+        "Check both, and the function's timeout.";
+      reject(new DrainError({ code: "TIME_UP", message }));
+    }, timeMs);
+  });
+  try {
+    await Promise.race([work(), timeUp]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Metrics are not worth a failed drain. */
+async function readStatusOrWarn(): Promise<QueueStatus | undefined> {
+  const { sql, config } = warm!;
+  try {
+    return await readStatus(sql);
+  } catch (error) {
+    log("warn", "status", describe(explainFailure(error, config.database)));
+    return undefined;
+  }
+}
+
+function toMetrics(report?: DrainReport, status?: QueueStatus): MetricValues {
+  const { delivered = 0, batches = 0, durationMs = 0, lagMs } = report ?? {};
+  const lag = status?.lagMs ?? lagMs;
   return {
-    config,
-    schema: readSchema(sqlFolder()),
-    sql: connectDatabase(config.databaseUrl),
-    producer: createProducer({ brokers, clientId: "pg2kafka", ...config.producer }),
+    Delivered: delivered,
+    Batches: batches,
+    Failed: report && isRegularStop(report.stopped) ? 0 : 1,
+    ...(batches > 0 && { BatchMs: durationMs / batches }),
+    ...(lag !== undefined && { LagMs: lag }),
+    ...(status && {
+      Backlog: status.backlog,
+      Parked: status.parked,
+      QueueBytes: status.queueBytes,
+    }),
   };
 }

@@ -1,4 +1,9 @@
 import { join } from "node:path";
+import { namesDatabase } from "./core/config/database.ts";
+import type { Environment } from "./core/config/environment.ts";
+import { type Config, readConfig } from "./core/config.ts";
+import { log } from "./core/log.ts";
+import { explainFailure } from "./core/postgres/failures.ts";
 
 /** What the handlers use of Lambda's context. */
 export interface LambdaContext {
@@ -9,4 +14,60 @@ export interface LambdaContext {
 export function sqlFolder(): string {
   const taskRoot = process.env["LAMBDA_TASK_ROOT"];
   return taskRoot ? join(taskRoot, "sql") : new URL("../sql/", import.meta.url).pathname;
+}
+
+/**
+ * The settings of this Lambda: its variables, and the linked secret `DatabaseUrl` where they do not
+ * say where the database is.
+ *
+ * @throws {ConfigError} naming all that is wrong
+ */
+export async function lambdaConfig(): Promise<Config> {
+  const env = process.env;
+  return readConfig(namesDatabase(env) ? env : { ...env, ...(await linkedDatabase(env)) });
+}
+
+/** Links come as variables `SST_RESOURCE_*`, and those with secrets in an encrypted file. */
+async function linkedDatabase(env: Environment): Promise<Environment> {
+  if (!env["SST_KEY_FILE"] && !env["SST_RESOURCE_DatabaseUrl"]) return {};
+  const { Resource } = await import("sst/resource");
+  const links = Resource as unknown as Record<string, { value?: string } | undefined>;
+  return "DatabaseUrl" in links ? { DATABASE_URL: links["DatabaseUrl"]?.value } : {};
+}
+
+/**
+ * Run what a handler does. When it fails, Lambda logs the error with all that hangs on it, and
+ * answers with it: so it gets one that holds a name, a code and a message, and no row.
+ *
+ * @param config the settings, once they are known
+ */
+export async function answer<Result>(
+  work: () => Promise<Result>,
+  config: () => Config | undefined,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    throw report(error, config());
+  }
+}
+
+/** Log a failure, and make what Lambda may see of it. */
+export function report(error: unknown, config: Config | undefined): Error {
+  const explained = config ? explainFailure(error, config.database) : error;
+  const { name, code, message } = describe(explained);
+  log("error", "failed", { name, code, message });
+  return Object.assign(new Error(message), { name, code, stack: `${name}: ${message}` });
+}
+
+/** What is said of a failure, and no more: a server's error has rows among its properties. */
+export function describe(error: unknown): { name: string; code: string; message: string } {
+  if (!(error instanceof Error)) return { name: "Error", code: "UNKNOWN", message: String(error) };
+  const { code, errors } = error as { code?: unknown; errors?: Error[] };
+  return {
+    name: error.name,
+    code: typeof code === "string" ? code : "UNKNOWN",
+    // Node's AggregateError of a refused connection has an empty message.
+    message: (error.message || errors?.[0]?.message || error.name).replaceAll("\n", " "),
+  };
 }

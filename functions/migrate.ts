@@ -1,19 +1,29 @@
-import { readConfig } from "./core/config.ts";
+import type { Config } from "./core/config.ts";
 import { log } from "./core/log.ts";
 import { connectDatabase } from "./core/postgres/database.ts";
 import { type MigrateReport, migrate } from "./core/postgres/migrate.ts";
 import { readSchema } from "./core/postgres/schema.ts";
-import { sqlFolder } from "./lambda.ts";
+import { answer, lambdaConfig, sqlFolder } from "./lambda.ts";
 
-/** The one-shot migration: install the schema, or bring it up to date. */
+/**
+ * The one-shot migration: install the schema, or bring it up to date. Again: nothing.
+ *
+ * @returns what was done, which is also logged
+ */
 export async function handler(): Promise<MigrateReport> {
-  const config = readConfig(process.env);
-  const sql = connectDatabase(config.databaseUrl);
-  try {
-    const report = await migrate(sql, readSchema(sqlFolder()));
-    log("info", "migrated", report);
-    return report;
-  } finally {
-    await sql.end({ timeout: 1 });
-  }
+  let config: Config | undefined;
+  return await answer(
+    async () => {
+      config = await lambdaConfig();
+      const sql = await connectDatabase(config.database);
+      try {
+        const report = await migrate(sql, readSchema(sqlFolder()));
+        log("info", "migrated", report);
+        return report;
+      } finally {
+        await sql.end({ timeout: 1 });
+      }
+    },
+    () => config,
+  );
 }

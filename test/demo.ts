@@ -35,7 +35,7 @@ async function runDemo(): Promise<void> {
       KAFKA_BROKER: brokers.join(","),
     });
     const schema = readSchema(new URL("../sql/", import.meta.url).pathname);
-    const sql = connectDatabase(databaseUrl);
+    const sql = await connectDatabase(config.database);
     stops.push(() => sql.end({ timeout: 1 }));
 
     const table = await chooseTable(sql);

@@ -18,7 +18,7 @@ interface Row {
 }
 
 const config = readConfig(process.env);
-const sql = connectDatabase(config.databaseUrl);
+const sql = await connectDatabase(config.database);
 const kafka = new Kafka({ brokers: config.brokers, logLevel: logLevel.NOTHING });
 const producer = kafka.producer({ createPartitioner });
 await producer.connect();

@@ -8,7 +8,7 @@ import { createQueue } from "../../functions/core/postgres/queue.ts";
 const PLAIN_BATCH = 5_000;
 
 const config = readConfig(process.env);
-const sql = connectDatabase(config.databaseUrl);
+const sql = await connectDatabase(config.database);
 const startedMs = performance.now();
 const events = process.env["MODE"] === "plain" ? await readPlain() : await readAsDrain();
 console.log(JSON.stringify({ events, durationMs: performance.now() - startedMs }));

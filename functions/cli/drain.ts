@@ -25,7 +25,7 @@ await runCommand(USAGE, async () => {
   const config = readConfig(process.env);
   const brokers = config.dryRun ? [] : requireBrokers(config);
   const schema = readSchema(sqlFolder());
-  const sql = connectDatabase(config.databaseUrl);
+  const sql = await connectDatabase(config.database);
   const producer = createProducer({ brokers, clientId: "pg2kafka", ...config.producer });
   try {
     if (config.performMigrations) log("info", "migrated", await migrate(sql, schema));

@@ -12,7 +12,7 @@ again changes nothing. Also takes over from the Go service of the same name.`;
 
 await runCommand(USAGE, async () => {
   const config = readConfig(process.env);
-  const sql = connectDatabase(config.databaseUrl);
+  const sql = await connectDatabase(config.database);
   try {
     console.log(JSON.stringify(await migrate(sql, readSchema(sqlFolder()))));
   } finally {

@@ -17,12 +17,15 @@ export class ConfigError extends Error {
  * - KAFKA_AUTHENTICATION: Kafka does not accept who we say we are
  * - LEASE_TOO_SHORT: the caller allowed no further request
  * - TOO_MANY_REFUSED: Kafka refuses more of its messages than the caller allowed
+ *
+ * And why a topic was not created: TOPIC_REFUSED, or one of the first two.
  */
 export type ProduceErrorCode =
   | "KAFKA_UNAVAILABLE"
   | "KAFKA_AUTHENTICATION"
   | "LEASE_TOO_SHORT"
-  | "TOO_MANY_REFUSED";
+  | "TOO_MANY_REFUSED"
+  | "TOPIC_REFUSED";
 
 /**
  * A batch was not delivered as a whole. Some of its messages may be in Kafka: settle none of its
@@ -41,6 +44,23 @@ export class ProduceError extends Error {
     super(message, { cause: options.cause });
     this.code = options.code;
     this.retriable = options.retriable;
+  }
+}
+
+/**
+ * The database could not be used:
+ * - DATABASE_UNREACHABLE, DATABASE_CERTIFICATE, DATABASE_FULL: no connection
+ * - DATABASE_SECRET, DATABASE_CREDENTIALS, DATABASE_AUTHENTICATION: no login
+ * - DATABASE_USER_CHANGED: the secret names another user; connect anew
+ * - DATABASE_MISSING, DATABASE_REFUSED: the server said no to something else
+ */
+export class DatabaseError extends Error {
+  override readonly name = "DatabaseError";
+  readonly code: string;
+
+  constructor(message: string, options: { code: string; cause?: unknown }) {
+    super(message, { cause: options.cause });
+    this.code = options.code;
   }
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { NUMBERS, type NumberName, readConfig } from "../../functions/core/config.ts";
+import { NUMBERS, type NumberName } from "../../functions/core/config/numbers.ts";
+import { readConfig } from "../../functions/core/config.ts";
 import { ConfigError } from "../../functions/core/errors.ts";
 
 const DATABASE_URL = "postgres://app:hunter2@db.example/shop";
@@ -19,12 +20,13 @@ describe("the defaults", () => {
   test("need no more than a database, and keep every relation", () => {
     expect(problemsOf({})).toEqual([]);
     expect(readConfig({ DATABASE_URL })).toMatchObject({
-      databaseUrl: DATABASE_URL,
+      database: { kind: "url", url: DATABASE_URL, tls: null },
       brokers: [],
       dryRun: false,
       performMigrations: false,
       limits: { batch: { eventsMax: 2_000 }, leaseMs: 30_000 },
-      producer: { compression: "none", createTopics: null },
+      producer: { compression: "none", iam: null, createTopics: null },
+      topics: { tables: [] },
     });
   });
 

@@ -1,36 +1,93 @@
+import type { TopicCreation } from "../kafka/settings.ts";
+import type { Environment } from "./environment.ts";
+import type { NumberName } from "./numbers.ts";
+
 /** A table as Postgres stores its name: unquoted, case kept. */
 export interface TableName {
   schema: string;
   table: string;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Kafka forgets nothing below this by accident. */
+const RETENTION_MS_MIN = 60_000;
+const FOREVER = -1;
 
-/** Tables as in `setup()`, a comma between two; commas inside quotes belong to a name. */
-export function readTables(env: Environment, problems: string[]): TableName[] {
-  const texts = (env["TOPIC_TABLES"] ?? "").match(/(?:"(?:[^"]|"")*"|[^",])+/g) ?? [];
-  const tables: TableName[] = [];
-  for (const text of texts.map((each) => each.trim()).filter(Boolean)) {
-    const table = parseTableName(text);
-    if (table === null) problems.push(`TOPIC_TABLES has "${text}"; each is table or schema.table.`);
-    else tables.push(table);
+/** Below this, a message that waited behind an outage of Kafka may expire as it arrives. */
+const RETENTION_MS_SHORT = 86_400_000;
+
+const CLEANUPS = ["delete", "compact", "compact,delete"];
+
+/** How topics are created: those of the tables in the settings, and those met later if allowed. */
+export function readTopicCreation(
+  env: Environment,
+  numbers: Record<NumberName, number>,
+  problems: string[],
+): TopicCreation {
+  const configs: Record<string, string> = {};
+  const retentionMs = readRetention(env, problems);
+  if (retentionMs !== undefined) configs["retention.ms"] = String(retentionMs);
+  const cleanup = (env["TOPIC_CLEANUP"] ?? "").replaceAll(" ", "");
+  if (cleanup !== "" && !CLEANUPS.includes(cleanup)) {
+    problems.push(`TOPIC_CLEANUP is "${cleanup}"; it may be delete, compact or compact,delete.`);
   }
-  return tables;
+  if (cleanup !== "") configs["cleanup.policy"] = cleanup;
+  const { TOPIC_PARTITIONS: partitions, TOPIC_REPLICATION: replicationFactor } = numbers;
+  return { partitions, replicationFactor, configs };
+}
+
+/** What is odd about the topics to be created, though it works; null if nothing. */
+export function topicWarning({ configs = {} }: TopicCreation): string | null {
+  const retentionMs = Number(configs["retention.ms"] ?? FOREVER);
+  if (retentionMs === FOREVER || retentionMs >= RETENTION_MS_SHORT) return null;
+  return (
+    `TOPIC_RETENTION_MS is ${retentionMs}: an event that waited longer for Kafka expires as it ` +
+    `arrives. Set ${RETENTION_MS_SHORT} (a day) or more.`
+  );
+}
+
+/** Tables as in `setup()`: `orders`, `sales.orders`, `sales."Order Items"`; a comma between two. */
+export function readTables(env: Environment, problems: string[]): TableName[] {
+  const text = env["TOPIC_TABLES"] ?? "";
+  return splitTables(text).flatMap((name) => {
+    const table = parseTableName(name);
+    if (table === null) problems.push(`TOPIC_TABLES has "${name}"; each is table or schema.table.`);
+    return table ?? [];
+  });
 }
 
 /**
- * A table's name as SQL writes it: in `public` without a schema, in lower case without quotes.
+ * A table's name as SQL writes it, without a schema in `public`: what is not quoted is folded to
+ * lower case.
  *
  * @returns null when it is no such name
  */
 export function parseTableName(text: string): TableName | null {
-  const name = '("(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*)';
-  const parts = new RegExp(`^(?:${name}\\.)?${name}$`, "u").exec(text);
-  if (parts === null) return null;
-  return { schema: storedName(parts[1] ?? "public"), table: storedName(parts[2]!) };
+  const part = '("(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*)';
+  const [, first, second] = new RegExp(`^${part}(?:\\.${part})?$`, "u").exec(text) ?? [];
+  if (first === undefined) return null;
+  const [schema, table] = second === undefined ? ["public", first] : [first, second];
+  return { schema: unquote(schema), table: unquote(table) };
 }
 
-function storedName(written: string): string {
-  if (!written.startsWith('"')) return written.toLowerCase();
-  return written.slice(1, -1).replaceAll('""', '"');
+function splitTables(text: string): string[] {
+  // A comma inside quotes is part of a name.
+  const names = text.match(/(?:"(?:[^"]|"")*"|[^",])+/g) ?? [];
+  return names.map((name) => name.trim()).filter(Boolean);
+}
+
+function unquote(name: string): string {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name.toLowerCase();
+}
+
+function readRetention(env: Environment, problems: string[]): number | undefined {
+  const text = env["TOPIC_RETENTION_MS"] ?? "";
+  if (text === "") return undefined;
+  const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+  const max = Number.MAX_SAFE_INTEGER;
+  if (value === FOREVER || (value >= RETENTION_MS_MIN && value <= max)) return value;
+  problems.push(
+    `TOPIC_RETENTION_MS is "${text}"; it must be ${FOREVER} (forever), or a whole number from ` +
+      `${RETENTION_MS_MIN} to ${max}.`,
+  );
+  return undefined;
 }

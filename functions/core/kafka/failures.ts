@@ -60,6 +60,7 @@ const KINDS: Record<string, FailureKind> = {
   KafkaJSSASLAuthenticationError: "authentication",
   SASL_AUTHENTICATION_FAILED: "authentication",
   UNSUPPORTED_SASL_MECHANISM: "authentication",
+  NO_CREDENTIALS: "authentication",
 };
 
 /* Besides KINDS: what makes the creation of a topic fail for good. */
@@ -79,8 +80,11 @@ const WAYS_OUT: Record<string, string> = {
     "cleanup.policy=delete.",
   INVALID_TOPIC_EXCEPTION:
     "Kafka holds names for the same that differ only in dots and underscores: look for such a topic.",
-  TOPIC_AUTHORIZATION_FAILED: "Grant Describe and Write on the topic, and Create to create it.",
-  CLUSTER_AUTHORIZATION_FAILED: "Grant the right that Kafka asks for on the cluster.",
+  TOPIC_AUTHORIZATION_FAILED:
+    "Grant Describe and Write on the topic, and Create to create it (in IAM: " +
+    "kafka-cluster:DescribeTopic, WriteData, CreateTopic; the topics are those of TOPIC_NAMESPACE).",
+  CLUSTER_AUTHORIZATION_FAILED:
+    "Grant the right that Kafka asks for on the cluster (in IAM: kafka-cluster:DescribeCluster).",
 };
 
 /**

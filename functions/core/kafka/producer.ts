@@ -1,13 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type Admin,
-  CompressionTypes,
-  Kafka,
-  type Producer as KafkaProducer,
-  logLevel,
-} from "kafkajs";
+import { type Admin, CompressionTypes, type Producer as KafkaProducer } from "kafkajs";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
+import { advice } from "./advice.ts";
+import { kafkaClient } from "./client.ts";
 import { speedUpEncoder } from "./encoder.ts";
 import {
   classify,
@@ -57,6 +53,12 @@ export interface Producer {
   close(): Promise<void>;
 }
 
+/** A producer that can be told to connect before there is something to send. */
+export interface OpenableProducer extends Producer {
+  /** Begin to connect, so that the first send finds it done. What fails shows at that send. */
+  open(): void;
+}
+
 speedUpEncoder();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
@@ -68,8 +70,7 @@ const RETRY_PAUSE_MS_MAX = 1_600;
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
 
 /** A producer for one cluster. It does not connect yet. One `send` at a time. */
-export function createProducer(settings: ProducerSettings): Producer {
-  const { brokers } = settings;
+export function createProducer(settings: ProducerSettings): OpenableProducer {
   /* Topics that have refused something. Their record batches go apart from then on: a refusal
      fails the whole request, and what else it carried is sent again. */
   const apart = new Set<string>();
@@ -85,8 +86,9 @@ export function createProducer(settings: ProducerSettings): Producer {
     let failures = 0;
     let failure: Failure | null = null;
     while (!outbox.isEmpty()) {
-      if (failure !== null && !mayStart()) throw gaveUp(failure, brokers);
+      if (failure !== null && !mayStart()) throw gaveUp(failure, settings);
       assertMayStart(mayStart);
+      const isKept = connection !== undefined;
       failure = await sendRound(outbox, mayStart, refusedMax);
       if (failure === null) {
         failures = 0;
@@ -96,7 +98,8 @@ export function createProducer(settings: ProducerSettings): Producer {
       // Not awaited: with a broker that hangs it takes as long as a request may.
       void close();
       failures += 1;
-      if (!isWorthRetrying(failure) || failures > RETRIES_MAX) throw gaveUp(failure, brokers);
+      const isHopeless = !isWorthRetrying(failure, isKept) || failures > RETRIES_MAX;
+      if (isHopeless) throw gaveUp(failure, settings);
       await sleep(Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX));
     }
     return { refused: outbox.refused };
@@ -115,8 +118,7 @@ export function createProducer(settings: ProducerSettings): Producer {
   ): Promise<Failure | null> {
     let open: Connection;
     try {
-      connection ??= connect(settings, connectionsMade++);
-      open = await connection;
+      open = await connectOnce();
       await open.topics.placeMessages(outbox);
     } catch (error) {
       return classify(error);
@@ -155,6 +157,15 @@ export function createProducer(settings: ProducerSettings): Producer {
     return failure;
   }
 
+  function connectOnce(): Promise<Connection> {
+    connection ??= connect(settings, connectionsMade++);
+    return connection;
+  }
+
+  function open(): void {
+    connectOnce().catch(() => {});
+  }
+
   async function close(): Promise<void> {
     const closing = connection;
     connection = undefined;
@@ -163,7 +174,7 @@ export function createProducer(settings: ProducerSettings): Producer {
     if (open) await disconnect(open);
   }
 
-  return { send, close };
+  return { send, open, close };
 }
 
 interface Connection {
@@ -172,21 +183,8 @@ interface Connection {
   topics: Topics;
 }
 
-/** @param turn which of the brokers is asked first: after a failure, another one */
 async function connect(settings: ProducerSettings, turn: number): Promise<Connection> {
-  const { brokers, ssl, sasl } = settings;
-  const first = turn % brokers.length;
-  const kafka = new Kafka({
-    brokers: [...brokers.slice(first), ...brokers.slice(0, first)],
-    clientId: settings.clientId,
-    connectionTimeout: settings.connectionTimeoutMs,
-    requestTimeout: settings.requestTimeoutMs,
-    // Its own retries report success for what was never sent when a leader moves meanwhile.
-    retry: { retries: 0 },
-    logLevel: logLevel.NOTHING,
-    ...(ssl && { ssl }),
-    ...(sasl && { sasl }),
-  });
+  const kafka = kafkaClient(settings, turn);
   const admin = kafka.admin();
   const producer = kafka.producer({
     // After a failure it reports messages as stored that the broker took for repeats.
@@ -260,22 +258,22 @@ function tooManyRefused(refused: number, refusedMax: number): ProduceError {
   });
 }
 
-function isWorthRetrying({ kind }: Failure): boolean {
-  return kind === "later" || kind === "missing";
+/** @param isKept the connection was there before: what fails on it may not on a new one, such as
+ *  the renewal of a session under a role whose name has changed */
+function isWorthRetrying({ kind }: Failure, isKept: boolean): boolean {
+  return kind === "later" || kind === "missing" || (kind === "authentication" && isKept);
 }
 
-function gaveUp({ kind, type, cause }: Failure, brokers: string[]): ProduceError {
-  const address = brokers.join(",");
-  if (kind === "authentication") {
-    return new ProduceError(
-      `Kafka at ${address} does not accept the credentials: ${type}. The events stay queued. ` +
-        "Check the authentication settings and the role of the function.",
-      { code: "KAFKA_AUTHENTICATION", retriable: true, cause },
-    );
-  }
+function gaveUp(failure: Failure, settings: ProducerSettings): ProduceError {
+  const { kind, type, cause } = failure;
+  const address = settings.brokers.join(",");
+  const [code, what] =
+    kind === "authentication"
+      ? (["KAFKA_AUTHENTICATION", "does not accept the credentials"] as const)
+      : (["KAFKA_UNAVAILABLE", "did not acknowledge the batch"] as const);
   return new ProduceError(
-    `Kafka at ${address} did not acknowledge the batch: ${type}. The events stay queued and are ` +
-      "sent again. Check that the brokers run, can be reached, and have enough replicas in sync.",
-    { code: "KAFKA_UNAVAILABLE", retriable: true, cause },
+    `Kafka at ${address} ${what}: ${type}. The events stay queued and are sent again. ` +
+      advice(failure, settings),
+    { code, retriable: true, cause },
   );
 }

@@ -1,6 +1,8 @@
 import type { KafkaConfig } from "kafkajs";
+import type { IamSettings } from "./sasl.ts";
 
-export interface ProducerSettings {
+/** How to reach a cluster. */
+export interface ConnectionSettings {
   /** Bootstrap addresses, `host:port`. */
   brokers: string[];
   /** What brokers see in their logs and quotas. */
@@ -10,6 +12,11 @@ export interface ProducerSettings {
   connectionTimeoutMs: number;
   ssl?: NonNullable<KafkaConfig["ssl"]>;
   sasl?: NonNullable<KafkaConfig["sasl"]>;
+  /** TLS and MSK's IAM authentication, in place of `ssl` and `sasl`. */
+  iam?: IamSettings | null;
+}
+
+export interface ProducerSettings extends ConnectionSettings {
   /** The most that a request carries, unless a single message is larger; before compression. At
    *  most the topics' `max.message.bytes`, or every request is refused first and sent in halves. */
   requestBytesMax: number;

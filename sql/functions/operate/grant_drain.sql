@@ -13,7 +13,8 @@ begin
   execute format(
     'grant execute on function pg2kafka.read_position(), pg2kafka.drawn_id(), pg2kafka.take_lease(bigint, integer),
       pg2kafka.settle(bigint, bigint, integer, pg_snapshot, bigint, pg_snapshot, bigint, bigint, jsonb, jsonb, bigint[], integer, bigint),
-      pg2kafka.reclaim(integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean) to %s', p_role
+      pg2kafka.reclaim(integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
+      pg2kafka.status(integer) to %s', p_role
   );
 end;
 $$;

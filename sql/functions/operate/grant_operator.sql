@@ -9,7 +9,7 @@ begin
   execute format('grant select on pg2kafka.parked, pg2kafka.external_id_relations, pg2kafka.control to %s', p_role);
   execute format(
     'grant execute on function pg2kafka.setup(regclass, text), pg2kafka.teardown(regclass), pg2kafka.pause(),
-      pg2kafka.resume(), pg2kafka.requeue(bigint), pg2kafka.discard(bigint) to %s', p_role
+      pg2kafka.resume(), pg2kafka.requeue(bigint), pg2kafka.discard(bigint), pg2kafka.status(integer) to %s', p_role
   );
 end;
 $$;

@@ -1,0 +1,106 @@
+import { describe, expect, test } from "vitest";
+import { ProduceError } from "../../functions/core/errors.ts";
+import { COUNTED_MAX, readStatus } from "../../functions/core/postgres/status.ts";
+import { useDatabase, versions } from "../support/database.ts";
+import { drainInto, drainSession, enqueue, enqueueMany, recorder, writer } from "./support.ts";
+
+/** Takes this many batches; then Kafka is away. */
+function takes(batches: number) {
+  const producer = recorder();
+  let sent = 0;
+  return {
+    ...producer,
+    send: async (...args: Parameters<typeof producer.send>) => {
+      if (sent++ < batches) return await producer.send(...args);
+      throw new ProduceError("away", { code: "KAFKA_UNAVAILABLE", retriable: true });
+    },
+  };
+}
+
+/** Refuses everything. */
+const refuses = {
+  ...recorder(),
+  send: async (messages: readonly unknown[]) => ({
+    refused: new Map(
+      messages.map((_, index) => [
+        index,
+        { code: "NO", reason: "no", scope: "key" as const, retriable: false },
+      ]),
+    ),
+  }),
+};
+
+describe.each(versions)("the status of the queue on Postgres %i", (version) => {
+  const pg = useDatabase(version);
+  const status = () => readStatus(drainSession(pg.database));
+  const env = { BATCH_EVENTS_MAX: "2" };
+
+  test("an empty queue has no backlog and no lag; its tables have their size", async () => {
+    const { queueBytes, ...rest } = await status();
+    expect(rest).toEqual({ backlog: 0, lagMs: 0, parked: 0, parkedBytes: 0 });
+    const [size] = await pg.sql<{ bytes: string }[]>`
+      select sum(pg_total_relation_size(oid)) as bytes from pg_class
+      where relnamespace = 'pg2kafka'::regnamespace and relkind = 'r'`;
+    expect(queueBytes).toBe(Number(size!.bytes));
+  });
+
+  test("the backlog is what the next drain delivers: before, within and after a span", async () => {
+    const [early, late] = [writer(pg.database), writer(pg.database)];
+    const holds = async (count: number) => expect((await status()).backlog).toBe(count);
+    await early`begin`;
+    await enqueue(early, "early 1", "early 2");
+    await enqueue(pg.sql, "1", "2", "3", "4", "5");
+    await holds(5);
+    await drainInto(pg.database, takes(1), { env });
+    await holds(3);
+
+    // With ids that the span has passed, or has yet to reach.
+    await early`commit`;
+    await holds(5);
+    await late`begin`;
+    await enqueue(late, "late 1");
+    await enqueue(pg.sql, "6", "7");
+    await holds(7);
+    await drainInto(pg.database, takes(1), { env });
+    await holds(5);
+    await late`commit`;
+    await holds(6);
+
+    for (let left = 6; left > 0; left = (await status()).backlog) {
+      const producer = takes(1);
+      const { delivered } = await drainInto(pg.database, producer, { env });
+      await holds(left - delivered);
+      expect(delivered).toBeGreaterThan(0);
+    }
+    expect(await drainInto(pg.database, recorder(), { env })).toMatchObject({ delivered: 0 });
+  });
+
+  test("lag is the age of the oldest that waits", async () => {
+    await enqueue(pg.sql, "old", "new");
+    await pg.sql`
+      update pg2kafka.outbound_event_queue set created_at = now() - interval '1 hour'
+      where external_id = 'old'`;
+    const { lagMs } = await status();
+    expect(lagMs).toBeGreaterThanOrEqual(3_600_000);
+    await drainInto(pg.database, recorder());
+    expect((await status()).lagMs).toBe(0);
+  });
+
+  test("what is parked is counted apart, with the bytes of its data", async () => {
+    await enqueue(pg.sql, { key: "a", data: '{"a": 1}' }, { key: "b", data: "{}" });
+    await drainInto(pg.database, refuses);
+    expect(await status()).toMatchObject({ backlog: 0, lagMs: 0, parked: 2, parkedBytes: 10 });
+  });
+
+  test("no more than the bound is counted, nor read", async () => {
+    await enqueueMany(pg.sql, 500);
+    const [row] = await pg.sql<{ backlog: string }[]>`select backlog from pg2kafka.status(100)`;
+    expect(Number(row!.backlog)).toBe(100);
+    expect(COUNTED_MAX).toBeGreaterThan(500);
+    expect((await status()).backlog).toBe(500);
+    // What was delivered and is not emptied yet lies before the position, and is not read.
+    await drainInto(pg.database, takes(1), { env: { BATCH_EVENTS_MAX: "450" } });
+    const [left] = await pg.sql<{ backlog: string }[]>`select backlog from pg2kafka.status(100)`;
+    expect(Number(left!.backlog)).toBe(50);
+  });
+});
