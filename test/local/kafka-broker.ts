@@ -25,6 +25,8 @@ export interface LocalBroker {
   readonly id: number;
   /** Where the broker listens for clients. */
   readonly port: number;
+  /** Where it listens for other brokers: without authentication, whatever clients need. */
+  readonly internalPort: number;
   /** Another one after each start. */
   readonly pid: number;
   readonly logFile: string;
@@ -72,6 +74,7 @@ export async function launchBroker(options: BrokerOptions): Promise<LocalBroker>
   const broker: LocalBroker = {
     id,
     port: ports.client,
+    internalPort: ports.broker,
     logFile,
     get pid() {
       return child.pid;
