@@ -73,17 +73,26 @@ export async function handler(_event: unknown, context: LambdaContext): Promise<
 
 async function drainOnce(timeoutMs: number, deadlineMs: number): Promise<DrainReport> {
   for (let attempt = 1; ; attempt++) {
+    const isKept = warm !== undefined;
     try {
       warm ??= await start();
       const { config, schema, sql, producer } = warm;
       checkTimeout(timeoutMs, config);
       return await drain(sql, producer, config, schema, deadlineMs);
     } catch (error) {
-      const isRenamed = error instanceof DatabaseError && error.code === "DATABASE_USER_CHANGED";
-      if (!isRenamed || attempt > 1) throw error;
+      const failure = warm ? explainFailure(error, warm.config.database) : error;
+      if (attempt > 1 || !endsWithConnection(failure, isKept)) throw failure;
+      log("warn", "connecting anew", describe(failure));
       discard();
     }
   }
+}
+
+/** Whether a failure is about connections that were kept, and so may not come again on new ones. */
+function endsWithConnection(failure: unknown, isKept: boolean): boolean {
+  if (!(failure instanceof DatabaseError)) return false;
+  const { code } = failure;
+  return code === "DATABASE_USER_CHANGED" || (isKept && code === "DATABASE_UNREACHABLE");
 }
 
 async function start(): Promise<Warm> {

@@ -116,6 +116,7 @@ public final class MskIamCallbackHandler implements AuthenticateCallbackHandler 
             query.get("X-Amz-Signature").getBytes(StandardCharsets.UTF_8)),
         "signature");
     String principal = known.getProperty(accessKey + ".principal");
+    System.err.println("MSK IAM: admitted " + principal);
     return new Verified(value, principal, signedAt.toEpochMilli(), expiresAt.toEpochMilli());
   }
 

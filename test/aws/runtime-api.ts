@@ -54,7 +54,7 @@ export async function startRuntimeApi(): Promise<RuntimeApi> {
   }
 
   const server = createServer(async (request, response) => {
-    const [, , part, id, what] = new URL(request.url ?? "", "http://api").pathname.split("/");
+    const [, , , part, id, what] = new URL(request.url ?? "", "http://api").pathname.split("/");
     if (part === "invocation" && id === "next") {
       initialised.resolve();
       waiting = response;
