@@ -20,21 +20,25 @@ export interface Bundle {
   metafile: Metafile;
 }
 
+/** A Lambda of functions/, such as `drain`; or a module's text. */
+type Entry = string | { text: string };
+
 /**
  * Bundle a Lambda as `sst deploy` does, into a folder that stands for its package.
  *
- * @param entry of functions/, such as `drain`
  * @param splitting as SST's `nodejs.splitting`: what is imported later gets files of its own
  */
 export async function bundleLambda(
-  entry: string,
+  entry: Entry,
   directory: string,
   { splitting = false } = {},
 ): Promise<Bundle> {
   mkdirSync(directory, { recursive: true });
   const { metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: [`functions/${entry}.ts`],
+    ...(typeof entry === "string"
+      ? { entryPoints: [`functions/${entry}.ts`] }
+      : { stdin: { contents: entry.text, resolveDir: ROOT } }),
     platform: "node",
     external: ["sharp", "pg-native"],
     keepNames: true,

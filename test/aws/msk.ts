@@ -4,18 +4,16 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import {
-  AclOperationTypes,
-  AclPermissionTypes,
-  AclResourceTypes,
-  ResourcePatternTypes,
-} from "kafkajs";
+import kafkajs from "kafkajs";
 import { cacheDirectory, once } from "../local/cache.ts";
 import { startKafka } from "../local/kafka.ts";
 import { javaCommand, kafkaJars } from "../local/kafka-files.ts";
 import { startProxy, type Proxy as TcpProxy } from "../local/proxy.ts";
 import { kafkaClient } from "../local/topics.ts";
 import type { Certificates } from "./certificates.ts";
+
+// Node does not see these names in kafkajs' CommonJS.
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
 const run = promisify(execFile);
 const HANDLER = join(import.meta.dirname, "MskIamCallbackHandler.java");

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { NUMBERS, type NumberName } from "../../functions/core/config/numbers.ts";
+import { topicWarning } from "../../functions/core/config/topics.ts";
 import { readConfig } from "../../functions/core/config.ts";
 import { ConfigError } from "../../functions/core/errors.ts";
 
@@ -128,4 +129,151 @@ test("no message shows a database's password", () => {
     expect(problems[0]).toContain("DATABASE_URL");
     expect(problems[0]).not.toContain("hunter2");
   }
+});
+
+describe("the database", () => {
+  const ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-AbCdEf";
+  const SERVER = { DATABASE_URL: "", DATABASE_HOST: "db.example", DATABASE_NAME: "shop" };
+  const IAM = { ...SERVER, DATABASE_AUTH: "iam", DATABASE_USER: "drain" };
+  const databaseOf = (env: Record<string, string>) => readConfig({ DATABASE_URL, ...env }).database;
+
+  test("by Secrets Manager: the region is the secret's, TLS is verified", () => {
+    expect(databaseOf({ ...SERVER, DATABASE_SECRET_ARN: ARN })).toEqual({
+      kind: "secret",
+      secretArn: ARN,
+      region: "eu-west-1",
+      host: "db.example",
+      port: 5432,
+      name: "shop",
+      tls: { ca: undefined },
+    });
+  });
+
+  test.each([
+    ["shop.abc.eu-west-1.rds.amazonaws.com", "eu-west-1"],
+    ["proxy.proxy-abc.us-gov-west-1.rds.amazonaws.com", "us-gov-west-1"],
+    ["shop.abc.rds.cn-north-1.amazonaws.com.cn", "cn-north-1"],
+    ["db.example", "ap-south-1"],
+  ])("by IAM: the region of %s is %s", (host, region) => {
+    expect(databaseOf({ ...IAM, DATABASE_HOST: host, AWS_REGION: "ap-south-1" })).toMatchObject({
+      kind: "iam",
+      user: "drain",
+      region,
+      tls: { ca: undefined },
+    });
+  });
+
+  test.each([
+    [{}, null],
+    [{ AWS_LAMBDA_FUNCTION_NAME: "drain" }, { ca: undefined }],
+    [{ AWS_LAMBDA_FUNCTION_NAME: "drain", DATABASE_TLS: "off" }, null],
+    [{ DATABASE_TLS: "verify" }, { ca: undefined }],
+    [{ DATABASE_URL: `${DATABASE_URL}?sslmode=require` }, { ca: undefined }],
+    [{ DATABASE_URL: `${DATABASE_URL}?sslmode=verify-full` }, { ca: undefined }],
+    [{ AWS_LAMBDA_FUNCTION_NAME: "drain", DATABASE_URL: `${DATABASE_URL}?sslmode=disable` }, null],
+  ] as [Record<string, string>, object | null][])("TLS with %o is %o", (env, tls) => {
+    expect(databaseOf(env).tls).toEqual(tls);
+  });
+
+  test.each([
+    [
+      { DATABASE_SECRET_ARN: ARN },
+      "DATABASE_URL and DATABASE_SECRET_ARN are set; set one of them.",
+    ],
+    [{ ...SERVER, DATABASE_SECRET_ARN: "shop" }, 'DATABASE_SECRET_ARN is "shop"'],
+    [{ ...IAM, DATABASE_HOST: "" }, "DATABASE_HOST is not set"],
+    [{ ...IAM, DATABASE_HOST: "db:5432" }, 'DATABASE_HOST is "db:5432"'],
+    [{ ...IAM, DATABASE_NAME: "" }, "DATABASE_NAME is not set"],
+    [{ ...IAM, DATABASE_USER: "" }, "DATABASE_USER is not set"],
+    [{ ...IAM, DATABASE_AUTH: "IAM" }, 'DATABASE_AUTH is "IAM"; it may be iam.'],
+    [{ ...IAM, DATABASE_PORT: "0" }, "DATABASE_PORT"],
+    [{ ...IAM, DATABASE_TLS: "off" }, "DATABASE_AUTH=iam needs it"],
+    [{ ...IAM, AWS_REGION: "" }, "The region of the database is not known"],
+    [{ DATABASE_TLS: "on" }, 'DATABASE_TLS is "on"; it may be verify or off.'],
+    [{ DATABASE_URL: `${DATABASE_URL}?sslmode=prefer` }, "DATABASE_URL has sslmode=prefer"],
+    [{ DATABASE_URL: `${DATABASE_URL}?sslmode=require`, DATABASE_TLS: "off" }, "leave one out"],
+    [{ DATABASE_CA: "hunter2", DATABASE_TLS: "verify" }, "DATABASE_CA holds no PEM certificate"],
+    [{ DATABASE_URL: "", AWS_LAMBDA_FUNCTION_NAME: "drain" }, "sst secret set DatabaseUrl"],
+  ] as [Record<string, string>, string][])("%o is refused", (env, part) => {
+    const problems = problemsOf({ AWS_REGION: "eu-west-1", ...env });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(part);
+    expect(problems[0]).not.toContain("hunter2");
+  });
+});
+
+describe("Kafka by IAM", () => {
+  const iamOf = (env: Record<string, string>) =>
+    readConfig({ DATABASE_URL, KAFKA_AUTH: "iam", ...env }).producer.iam;
+
+  test.each([
+    ["b-1.shop.abc123.c2.kafka.eu-west-1.amazonaws.com:9098", "eu-west-1"],
+    ["boot-abc.c1.kafka-serverless.us-east-2.amazonaws.com:9098", "us-east-2"],
+    ["b-1.shop.abc.c2.kafka.cn-north-1.amazonaws.com.cn:9098", "cn-north-1"],
+    ["kafka.internal:9098", "ap-south-1"],
+  ])("the region of %s is %s", (KAFKA_BROKER, region) => {
+    expect(iamOf({ KAFKA_BROKER, AWS_REGION: "ap-south-1" })).toEqual({ region, ca: undefined });
+    const set = { KAFKA_BROKER, KAFKA_REGION: "eu-north-1" };
+    expect(iamOf(set)).toMatchObject({ region: "eu-north-1" });
+  });
+
+  test.each([
+    [{ KAFKA_AUTH: "scram" }, 'KAFKA_AUTH is "scram"; it may be none or iam.'],
+    [{ KAFKA_AUTH: "iam", KAFKA_BROKER: "kafka:9098" }, "set KAFKA_REGION"],
+    [{ KAFKA_AUTH: "iam", KAFKA_REGION: "Frankfurt" }, 'The region of Kafka is "Frankfurt"'],
+    [
+      {
+        KAFKA_AUTH: "iam",
+        KAFKA_BROKER: "a.kafka.eu-west-1.amazonaws.com:1,a.kafka.eu-west-2.amazonaws.com:1",
+      },
+      "several regions (eu-west-1, eu-west-2)",
+    ],
+    [{ KAFKA_CA: "-----BEGIN CERTIFICATE-----" }, "only KAFKA_AUTH=iam uses TLS"],
+  ] as [Record<string, string>, string][])("%o is refused", (env, part) => {
+    const problems = problemsOf(env);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(part);
+  });
+});
+
+describe("topics to create", () => {
+  const topicsOf = (env: Record<string, string>) => readConfig({ DATABASE_URL, ...env }).topics;
+
+  test("tables are named as in setup()", () => {
+    const TOPIC_TABLES = 'products, Sales.orders,sales."Big, ""Orders""", ';
+    expect(topicsOf({ TOPIC_TABLES }).tables).toEqual([
+      { schema: "public", table: "products" },
+      { schema: "sales", table: "orders" },
+      { schema: "sales", table: 'Big, "Orders"' },
+    ]);
+  });
+
+  test("what is not set is the cluster's default", () => {
+    expect(topicsOf({}).creation).toEqual({ partitions: 6, replicationFactor: -1, configs: {} });
+    const set = { TOPIC_RETENTION_MS: "-1", TOPIC_CLEANUP: "compact,delete" };
+    expect(topicsOf(set).creation.configs).toEqual({
+      "retention.ms": "-1",
+      "cleanup.policy": "compact,delete",
+    });
+  });
+
+  test("a retention below a day is warned about", () => {
+    expect(topicWarning(topicsOf({}).creation)).toBeNull();
+    expect(topicWarning(topicsOf({ TOPIC_RETENTION_MS: "-1" }).creation)).toBeNull();
+    expect(topicWarning(topicsOf({ TOPIC_RETENTION_MS: "86399999" }).creation)).toContain(
+      "TOPIC_RETENTION_MS is 86399999",
+    );
+  });
+
+  test.each([
+    [{ TOPIC_TABLES: "a.b.c" }, 'TOPIC_TABLES has "a.b.c"'],
+    [{ TOPIC_TABLES: "drop table" }, 'TOPIC_TABLES has "drop table"'],
+    [{ TOPIC_RETENTION_MS: "59999" }, 'TOPIC_RETENTION_MS is "59999"'],
+    [{ TOPIC_RETENTION_MS: "-2" }, 'TOPIC_RETENTION_MS is "-2"'],
+    [{ TOPIC_CLEANUP: "never" }, 'TOPIC_CLEANUP is "never"'],
+  ] as [Record<string, string>, string][])("%o is refused", (env, part) => {
+    const problems = problemsOf(env);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(part);
+  });
 });

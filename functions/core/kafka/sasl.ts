@@ -36,7 +36,8 @@ type Send = AuthenticationProviderArgs["saslAuthenticate"];
  */
 export function iamSecurity({ region, ca }: IamSettings): Pick<KafkaConfig, "ssl" | "sasl"> {
   // Loaded where it is used, so that without IAM nobody pays for it; and while the connection opens.
-  const signer = import("aws-msk-iam-sasl-signer-js");
+  // A bundle in several files has a CommonJS module's names in `default` only.
+  const signer = import("aws-msk-iam-sasl-signer-js").then(({ default: module }) => module);
   signer.catch(() => {}); // Shows where it is awaited.
   const authorities = ca === undefined ? {} : { ca: [...rootCertificates, ca] };
   return {
