@@ -26,12 +26,13 @@ type Entry = string | { text: string };
 /**
  * Bundle a Lambda as `sst deploy` does, into a folder that stands for its package.
  *
- * @param splitting as SST's `nodejs.splitting`: what is imported later gets files of its own
+ * @param splitting as `nodejs.splitting` of SST: what is imported later gets files of its own, which
+ *   saves a cold start from reading what it does not use
  */
 export async function bundleLambda(
   entry: Entry,
   directory: string,
-  { splitting = false } = {},
+  { splitting = true } = {},
 ): Promise<Bundle> {
   mkdirSync(directory, { recursive: true });
   const { metafile } = await build({

@@ -177,7 +177,7 @@ describe("the database", () => {
 
   test.each([
     [
-      { DATABASE_SECRET_ARN: ARN },
+      { ...SERVER, DATABASE_URL, DATABASE_SECRET_ARN: ARN },
       "DATABASE_URL and DATABASE_SECRET_ARN are set; set one of them.",
     ],
     [{ ...SERVER, DATABASE_SECRET_ARN: "shop" }, 'DATABASE_SECRET_ARN is "shop"'],
