@@ -49,14 +49,16 @@ export async function handler(_event: unknown, context: LambdaContext): Promise<
   const timeoutMs = context.getRemainingTimeInMillis();
   let report: DrainReport | undefined;
   let status: QueueStatus | undefined;
+  let isFailed = true;
   try {
     if (Date.now() - usedAtMs > IDLE_MS_MAX) discard();
-    await withinTime(timeoutMs - ANSWER_MS, async () => {
-      report = await drainOnce(timeoutMs, startedMs + timeoutMs);
+    await withinTime(timeoutMs - ANSWER_MS, async (signal) => {
+      report = await drainOnce(timeoutMs, startedMs + timeoutMs, signal);
       log(isRegularStop(report.stopped) ? "info" : "error", "drained", report);
-      status = await readStatusOrWarn();
+      status = await readStatusOrWarn(signal);
     });
     if (!isRegularStop(report!.stopped)) throw new DrainError(report!.stopped);
+    isFailed = false;
     return report!;
   } catch (error) {
     throw reported(error, warm?.config);
@@ -65,21 +67,27 @@ export async function handler(_event: unknown, context: LambdaContext): Promise<
     const durationMs = Math.round(performance.now() - startedMs);
     writeMetrics({
       ...toMetrics(report, status),
+      Failed: isFailed ? 1 : 0,
       DurationMs: durationMs,
       TimeLeftMs: Math.max(0, Math.round(timeoutMs - durationMs)),
     });
   }
 }
 
-async function drainOnce(timeoutMs: number, deadlineMs: number): Promise<DrainReport> {
+/** @param signal this invocation was given up; what is warm by then is another one's */
+async function drainOnce(
+  timeoutMs: number,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<DrainReport> {
   for (let attempt = 1; ; attempt++) {
     const isKept = warm !== undefined;
     try {
-      warm ??= await start();
-      const { config, schema, sql, producer } = warm;
+      const { config, schema, sql, producer } = warm ?? (await startWarm(signal));
       checkTimeout(timeoutMs, config);
       return await drain(sql, producer, config, schema, deadlineMs);
     } catch (error) {
+      signal.throwIfAborted();
       const failure = warm ? explainFailure(error, warm.config.database) : error;
       if (attempt > 1 || !endsWithConnection(failure, isKept)) throw failure;
       log("warn", "connecting anew", describe(failure));
@@ -93,6 +101,14 @@ function endsWithConnection(failure: unknown, isKept: boolean): boolean {
   if (!(failure instanceof DatabaseError)) return false;
   const { code } = failure;
   return code === "DATABASE_USER_CHANGED" || (isKept && code === "DATABASE_UNREACHABLE");
+}
+
+async function startWarm(signal: AbortSignal): Promise<Warm> {
+  const started = await start();
+  if (signal.aborted) close(started);
+  signal.throwIfAborted();
+  warm = started;
+  return started;
 }
 
 async function start(): Promise<Warm> {
@@ -112,10 +128,13 @@ async function start(): Promise<Warm> {
 
 /** Let go of the connections, whatever they are doing. */
 function discard(): void {
-  const old = warm;
+  if (warm) close(warm);
   warm = undefined;
-  old?.sql.end({ timeout: 0 }).catch(() => {});
-  old?.producer.close().catch(() => {});
+}
+
+function close({ sql, producer }: Warm): void {
+  sql.end({ timeout: 0 }).catch(() => {});
+  producer.close().catch(() => {});
 }
 
 function checkTimeout(timeoutMs: number, { limits: { marginMs } }: Config): void {
@@ -127,10 +146,15 @@ function checkTimeout(timeoutMs: number, { limits: { marginMs } }: Config): void
 }
 
 /** @throws {DrainError} TIME_UP; then the connections that hang are gone */
-async function withinTime(timeMs: number, work: () => Promise<void>): Promise<void> {
+async function withinTime(
+  timeMs: number,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const givenUp = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const timeUp = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
+      givenUp.abort();
       discard();
       const message =
         "The time is up, and Postgres or Kafka has not answered. The next invocation connects anew. " +
@@ -139,19 +163,19 @@ async function withinTime(timeMs: number, work: () => Promise<void>): Promise<vo
     }, timeMs);
   });
   try {
-    await Promise.race([work(), timeUp]);
+    await Promise.race([work(givenUp.signal), timeUp]);
   } finally {
     clearTimeout(timer);
   }
 }
 
 /** Metrics are not worth a failed drain. */
-async function readStatusOrWarn(): Promise<QueueStatus | undefined> {
+async function readStatusOrWarn(signal: AbortSignal): Promise<QueueStatus | undefined> {
   const { sql, config } = warm!;
   try {
     return await readStatus(sql);
   } catch (error) {
-    log("warn", "status", describe(explainFailure(error, config.database)));
+    if (!signal.aborted) log("warn", "status", describe(explainFailure(error, config.database)));
     return undefined;
   }
 }
@@ -162,7 +186,6 @@ function toMetrics(report?: DrainReport, status?: QueueStatus): MetricValues {
   return {
     Delivered: delivered,
     Batches: batches,
-    Failed: report && isRegularStop(report.stopped) ? 0 : 1,
     ...(batches > 0 && { BatchMs: durationMs / batches }),
     ...(lag !== undefined && { LagMs: lag }),
     ...(status && {
