@@ -1,9 +1,15 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-/** What wants more than `npm ci` installs: Lambda's runtime, SST's components. */
+/** SST's components bring their own Pulumi: tests and components must share one. */
+const PULUMI = fileURLToPath(new URL(".sst/platform/node_modules/@pulumi/", import.meta.url));
+
+/** What wants more than `npm ci` installs: SST's components, or Lambda's runtime. */
 export default defineConfig({
+  resolve: { alias: [{ find: /^@pulumi\//, replacement: PULUMI }] },
   test: {
     include: ["test/aws/**/*.test.ts", "test/infra/**/*.test.ts"],
+    globalSetup: "test/infra/platform.ts",
     testTimeout: 120_000,
     hookTimeout: 300_000,
     maxWorkers: 2,

@@ -5,11 +5,11 @@ import { type DrainReport, drain, isRegularStop, requireBrokers } from "./core/d
 import { ConfigError, DatabaseError, DrainError } from "./core/errors.ts";
 import { createProducer, type OpenableProducer } from "./core/kafka/producer.ts";
 import { log } from "./core/log.ts";
-import { type MetricValues, writeMetrics } from "./core/metrics.ts";
 import { connectDatabase } from "./core/postgres/database.ts";
 import { explainFailure } from "./core/postgres/failures.ts";
 import { readSchema, type Schema } from "./core/postgres/schema.ts";
 import { type QueueStatus, readStatus } from "./core/postgres/status.ts";
+import { type MetricValues, writeMetrics } from "./core/write-metrics.ts";
 import {
   describe,
   type LambdaContext,
@@ -57,7 +57,8 @@ export async function handler(_event: unknown, context: LambdaContext): Promise<
       log(isRegularStop(report.stopped) ? "info" : "error", "drained", report);
       status = await readStatusOrWarn(signal);
     });
-    if (!isRegularStop(report!.stopped)) throw new DrainError(report!.stopped);
+    const { stopped } = report!;
+    if (stopped && !isRegularStop(stopped)) throw new DrainError(stopped);
     isFailed = false;
     return report!;
   } catch (error) {

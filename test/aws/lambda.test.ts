@@ -14,6 +14,8 @@ import {
   test,
 } from "vitest";
 import { METRICS } from "../../functions/core/metrics.ts";
+import { migrate } from "../../functions/core/postgres/migrate.ts";
+import { readSchema } from "../../functions/core/postgres/schema.ts";
 import { freePort } from "../local/port.ts";
 import type { LocalPostgres } from "../local/postgres.ts";
 import { createTopic, readTopic } from "../local/topics.ts";
@@ -175,9 +177,7 @@ const topic = () => `pg2kafka.${name}.products`;
 
 /** Install the schema, track a table and create its topic. */
 async function prepare({ rows = 0 } = {}): Promise<void> {
-  const { migrate } = await import("../../functions/core/postgres/migrate.ts");
-  const { schema } = await import("../support/database.ts");
-  await migrate(sql, schema);
+  await migrate(sql, readSchema(join(import.meta.dirname, "../../sql")));
   await sql`create table products (id bigserial, sku text unique, name text)`;
   await sql`select pg2kafka.setup('products', 'sku')`;
   await createTopic(msk.inside, topic(), { partitions: 2 });

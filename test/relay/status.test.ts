@@ -1,37 +1,42 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { ProduceError } from "../../functions/core/errors.ts";
+import type { Producer } from "../../functions/core/kafka/producer.ts";
 import { COUNTED_MAX, readStatus } from "../../functions/core/postgres/status.ts";
+import { createTopic } from "../local/topics.ts";
 import { useDatabase, versions } from "../support/database.ts";
-import { drainInto, drainSession, enqueue, enqueueMany, recorder, writer } from "./support.ts";
-
-/** Takes this many batches; then Kafka is away. */
-function takes(batches: number) {
-  const producer = recorder();
-  let sent = 0;
-  return {
-    ...producer,
-    send: async (...args: Parameters<typeof producer.send>) => {
-      if (sent++ < batches) return await producer.send(...args);
-      throw new ProduceError("away", { code: "KAFKA_UNAVAILABLE", retriable: true });
-    },
-  };
-}
-
-/** Refuses everything. */
-const refuses = {
-  ...recorder(),
-  send: async (messages: readonly unknown[]) => ({
-    refused: new Map(
-      messages.map((_, index) => [
-        index,
-        { code: "NO", reason: "no", scope: "key" as const, retriable: false },
-      ]),
-    ),
-  }),
-};
+import { useKafka } from "../support/kafka.ts";
+import {
+  drainInto,
+  drainSession,
+  drainToKafka,
+  enqueue,
+  enqueueMany,
+  kafkaProducer,
+  writer,
+} from "./support.ts";
 
 describe.each(versions)("the status of the queue on Postgres %i", (version) => {
   const pg = useDatabase(version);
+  const cluster = useKafka();
+
+  beforeEach(() => createTopic(cluster.brokers, `pg2kafka.${pg.database.name}.t`));
+
+  const drain = (env = {}) => drainToKafka(pg.database, cluster.brokers, env);
+
+  /** One drain that sends this many batches; then Kafka is away. */
+  function drainBatches(batches: number, env = {}) {
+    const producer = kafkaProducer(pg.database, cluster.brokers);
+    let sent = 0;
+    const ending: Producer = {
+      ...producer,
+      async send(...args) {
+        if (sent++ < batches) return await producer.send(...args);
+        throw new ProduceError("away", { code: "KAFKA_UNAVAILABLE", retriable: true });
+      },
+    };
+    return drainInto(pg.database, ending, { env });
+  }
+
   const status = () => readStatus(drainSession(pg.database));
   const env = { BATCH_EVENTS_MAX: "2" };
 
@@ -51,7 +56,7 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
     await enqueue(early, "early 1", "early 2");
     await enqueue(pg.sql, "1", "2", "3", "4", "5");
     await holds(5);
-    await drainInto(pg.database, takes(1), { env });
+    await drainBatches(1, env);
     await holds(3);
 
     // With ids that the span has passed, or has yet to reach.
@@ -61,18 +66,17 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
     await enqueue(late, "late 1");
     await enqueue(pg.sql, "6", "7");
     await holds(7);
-    await drainInto(pg.database, takes(1), { env });
+    await drainBatches(1, env);
     await holds(5);
     await late`commit`;
     await holds(6);
 
     for (let left = 6; left > 0; left = (await status()).backlog) {
-      const producer = takes(1);
-      const { delivered } = await drainInto(pg.database, producer, { env });
+      const { delivered } = await drainBatches(1, env);
       await holds(left - delivered);
       expect(delivered).toBeGreaterThan(0);
     }
-    expect(await drainInto(pg.database, recorder(), { env })).toMatchObject({ delivered: 0 });
+    expect(await drain(env)).toMatchObject({ delivered: 0 });
   });
 
   test("lag is the age of the oldest that waits", async () => {
@@ -82,13 +86,14 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
       where external_id = 'old'`;
     const { lagMs } = await status();
     expect(lagMs).toBeGreaterThanOrEqual(3_600_000);
-    await drainInto(pg.database, recorder());
+    await drain();
     expect((await status()).lagMs).toBe(0);
   });
 
   test("what is parked is counted apart, with the bytes of its data", async () => {
-    await enqueue(pg.sql, { key: "a", data: '{"a": 1}' }, { key: "b", data: "{}" });
-    await drainInto(pg.database, refuses);
+    const table = "without_topic";
+    await enqueue(pg.sql, { key: "a", table, data: '{"a": 1}' }, { key: "b", table });
+    await drain();
     expect(await status()).toMatchObject({ backlog: 0, lagMs: 0, parked: 2, parkedBytes: 10 });
   });
 
@@ -99,7 +104,7 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
     expect(COUNTED_MAX).toBeGreaterThan(500);
     expect((await status()).backlog).toBe(500);
     // What was delivered and is not emptied yet lies before the position, and is not read.
-    await drainInto(pg.database, takes(1), { env: { BATCH_EVENTS_MAX: "450" } });
+    await drainBatches(1, { BATCH_EVENTS_MAX: "450" });
     const [left] = await pg.sql<{ backlog: string }[]>`select backlog from pg2kafka.status(100)`;
     expect(Number(left!.backlog)).toBe(50);
   });

@@ -1,3 +1,4 @@
+import { retentionWarning } from "../kafka/retention.ts";
 import type { TopicCreation } from "../kafka/settings.ts";
 import type { Environment } from "./environment.ts";
 import type { NumberName } from "./numbers.ts";
@@ -11,9 +12,6 @@ export interface TableName {
 /** Kafka forgets nothing below this by accident. */
 const RETENTION_MS_MIN = 60_000;
 const FOREVER = -1;
-
-/** Below this, a message that waited behind an outage of Kafka may expire as it arrives. */
-const RETENTION_MS_SHORT = 86_400_000;
 
 const CLEANUPS = ["delete", "compact", "compact,delete"];
 
@@ -37,12 +35,7 @@ export function readTopicCreation(
 
 /** What is odd about the topics to be created, though it works; null if nothing. */
 export function topicWarning({ configs = {} }: TopicCreation): string | null {
-  const retentionMs = Number(configs["retention.ms"] ?? FOREVER);
-  if (retentionMs === FOREVER || retentionMs >= RETENTION_MS_SHORT) return null;
-  return (
-    `TOPIC_RETENTION_MS is ${retentionMs}: an event that waited longer for Kafka expires as it ` +
-    `arrives. Set ${RETENTION_MS_SHORT} (a day) or more.`
-  );
+  return retentionWarning("TOPIC_RETENTION_MS", Number(configs["retention.ms"] ?? FOREVER));
 }
 
 /** Tables as in `setup()`: `orders`, `sales.orders`, `sales."Order Items"`; a comma between two. */
