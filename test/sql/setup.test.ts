@@ -433,4 +433,32 @@ describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }
     expect(((await footprint(sql)) as unknown[]).slice(0, 3)).toEqual(before.slice(0, 3));
     await waitFor(async () => (await readEvents(sql)).length === 0);
   });
+
+  test("so it does where a lock_timeout that was due before it comes at the same moment", async () => {
+    await createItems();
+    const { sql, database } = pg;
+    const [writer, owner] = [database.connect(), database.connect()];
+    const pid = await pidOf(owner);
+    await owner`set statement_timeout = '300ms'`;
+    await writer.begin(async (tx) => {
+      await tx`insert into items values (4, 'late')`;
+      const refused = expect(owner`select pg2kafka.setup('items', 'id')`).rejects.toMatchObject({
+        code: "57014",
+      });
+      await waitUntilBlocked(sql, pid);
+      // As on a machine too busy to run the process when its timers go off.
+      process.kill(pid, "SIGSTOP");
+      try {
+        await waitFor(async () => {
+          const [session] = await sql`
+            select clock_timestamp() - query_start > interval '400 ms' as over
+            from pg_stat_activity where pid = ${pid}`;
+          return session?.["over"];
+        });
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+      await refused;
+    });
+  });
 });

@@ -13,6 +13,8 @@ set lock_timeout = '80ms'
 as $$
 declare
   c_tries constant integer := 50;
+  c_statement_timeout constant interval := current_setting('statement_timeout');
+  c_started_at constant timestamptz := clock_timestamp();
   v_holders text;
 begin
   for v_try in 1..c_tries loop
@@ -39,6 +41,10 @@ begin
       ) l
       left join pg_catalog.pg_stat_activity a using (pid);
     end;
+    -- When both timeouts go off at one moment, Postgres reports the lock's and forgets the statement's.
+    if c_statement_timeout > interval '0' and clock_timestamp() > c_started_at + c_statement_timeout then
+      raise exception 'canceling statement due to statement timeout' using errcode = 'query_canceled';
+    end if;
     perform pg_sleep(0.12);
   end loop;
   raise exception 'pg2kafka: table % could not be locked in % tries of 80 ms: %',
