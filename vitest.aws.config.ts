@@ -9,7 +9,7 @@ export default defineConfig({
   resolve: { alias: [{ find: /^@pulumi\//, replacement: PULUMI }] },
   test: {
     include: ["test/aws/**/*.test.ts", "test/infra/**/*.test.ts"],
-    globalSetup: "test/infra/platform.ts",
+    globalSetup: ["test/infra/platform.ts", "test/aws/warm-up.ts"],
     testTimeout: 120_000,
     hookTimeout: 300_000,
     maxWorkers: 2,
