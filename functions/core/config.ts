@@ -26,6 +26,11 @@ export interface Config {
   /** How long a drain from the command line may take. A Lambda's own deadline counts there. */
   timeoutMs: number;
   limits: RelayLimits;
+  /** Which of the drains this is, from 0, and how many share the queue. */
+  lane: number;
+  lanes: number;
+  /** Wait for new events until the time is up. */
+  linger: boolean;
   producer: Omit<ProducerSettings, "brokers" | "clientId">;
   /** Tables whose topics are made at deploy, and how. */
   topics: { tables: TableName[]; creation: TopicCreation };
@@ -44,6 +49,7 @@ export function readConfig(env: Environment): Config {
   const dryRun = readFlag(env, "DRY_RUN", problems);
   const performMigrations = readFlag(env, "PERFORM_MIGRATIONS", problems);
   const createsTopics = readFlag(env, "TOPIC_CREATE", problems);
+  const linger = readFlag(env, "LINGER", problems);
   const brokers = readBrokers(env, problems);
   const iam = readIam(env, brokers, problems);
   const creation = readTopicCreation(env, numbers, problems);
@@ -70,6 +76,9 @@ export function readConfig(env: Environment): Config {
       requestTimeoutMs: numbers.REQUEST_TIMEOUT_MS,
       marginMs: numbers.MARGIN_MS,
     },
+    lane: numbers.LANE,
+    lanes: numbers.LANES,
+    linger,
     producer: {
       requestTimeoutMs: numbers.REQUEST_TIMEOUT_MS,
       connectionTimeoutMs: numbers.CONNECTION_TIMEOUT_MS,

@@ -5,7 +5,8 @@ import type { Producer } from "./kafka/producer.ts";
 import { messageFormat } from "./message.ts";
 import { createQueue, type Queue, type QueueState } from "./postgres/queue.ts";
 import type { Schema } from "./postgres/schema.ts";
-import { type RelayReport, relay } from "./relay.ts";
+import { relay } from "./relay.ts";
+import type { RelayReport } from "./report.ts";
 
 export interface DrainReport extends RelayReport {
   /** The queue was found in another database cluster than before: repeats are possible. */
@@ -27,12 +28,13 @@ export async function drain(
   deadlineMs: number,
 ): Promise<DrainReport> {
   const startedMs = performance.now();
-  const queue = createQueue(sql);
+  const { limits, lanes, linger } = config;
+  const queue = createQueue(sql, config);
   const state = await readState(queue, schema);
   await queue.refreshCaptures();
   const toMessage = messageFormat({ ...state, namespace: config.namespace });
   const report = await relay(
-    { queue, producer, toMessage, limits: config.limits, deadlineMs },
+    { queue, producer, toMessage, limits, deadlineMs, lanes, linger },
     state,
   );
   const durationMs = Math.round(performance.now() - startedMs);
@@ -53,7 +55,7 @@ export async function dryRun(
   schema: Schema,
   print: (line: string) => void,
 ): Promise<number> {
-  const queue = createQueue(sql);
+  const queue = createQueue(sql, config);
   const state = await readState(queue, schema);
   if (state.restored) {
     throw new QueueError(
@@ -68,7 +70,7 @@ export async function dryRun(
   // What a drain has left of its last span, and then from the end of that one to now.
   let spansLeft = position.target === null ? 1 : 2;
   while (spansLeft > 0) {
-    const { events, after } = await queue.fetch(position, "0", config.limits.batch);
+    const { events, after } = await queue.fetch(position, "0", config.limits.batch, state.share);
     for (const event of events) {
       const { topic, key, value } = toMessage({ ...event, data: event.data ?? "null" });
       print(JSON.stringify({ topic, key: key?.toString() ?? null, value: value.toString() }));

@@ -43,7 +43,7 @@ export function isOfTopic({ code, scope }: { code: string; scope: "key" | "topic
 
 /**
  * What is parked and may be tried again, in order and in parts within the limits. An event that
- * was refused for good stays, and so does all that is behind it.
+ * was refused for good stays, and so does all that is behind it; another lane's is left to it.
  *
  * @param parked by id
  * @param blocked what stays is added to it; add what is refused again before taking the next part
@@ -57,7 +57,7 @@ export function* dueEvents(
   let bytes = 0;
   for (const event of parked) {
     const isRefusedForGood = event.code !== BEHIND_REFUSED && !event.retriable;
-    if (isRefusedForGood || blocked.isBehind(event)) {
+    if (isRefusedForGood || !event.isOwn || blocked.isBehind(event)) {
       blocked.add(event, isOfTopic(event));
       continue;
     }

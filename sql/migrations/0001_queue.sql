@@ -92,26 +92,25 @@ create table pg2kafka.nested_statements (
 create index nested_statements_mark_idx on pg2kafka.nested_statements (mark, after_id);
 comment on table pg2kafka.nested_statements is 'Used within a transaction, for the order of its events; always empty to others';
 
-/* What the drain has done: its lease and its position, appended, never updated. The entry with
-   the highest number counts. Two partitions take turns, and the older one is emptied. */
+/* What the drain has done, appended, never updated: the entry with the highest number is the
+   state. lanes is an array, an object for each lane of the drain (docs/design.md):
+
+     token, leased_until   who holds its lease, and until when
+     position              up to where everything of the lane's share is delivered
+
+   Two partitions take turns, and the older one is emptied. */
 create table pg2kafka.drain_log (
   number bigint not null,
   half smallint not null,
-  token bigint not null,
-  leased_until timestamptz not null,
   system_identifier bigint not null,
-  delivered pg_snapshot not null,
-  delivered_id bigint not null,
-  target pg_snapshot,
-  target_id bigint,
-  last_id bigint not null,
+  lanes jsonb not null,
+  is_gathering boolean not null,
   written_at timestamptz not null default clock_timestamp(),
   constraint drain_log_half check (half = number / 1024 % 2),
-  constraint drain_log_target check ((target is null) = (target_id is null)),
   constraint drain_log_number unique (number, half)
 ) partition by list (half);
-comment on table pg2kafka.drain_log is
-  'Lease and position of the drain: everything visible in delivered is in Kafka, and of what target shows besides, everything up to last_id';
+comment on table pg2kafka.drain_log is 'Leases and positions of the lanes of the drain; the last entry counts';
+comment on column pg2kafka.drain_log.is_gathering is 'Lane 0 is to go on alone: the others stop before their next batch';
 create table pg2kafka.drain_log_0 partition of pg2kafka.drain_log for values in (0);
 create table pg2kafka.drain_log_1 partition of pg2kafka.drain_log for values in (1);
 

@@ -47,7 +47,7 @@ describe("npm run drain", () => {
 
   test("exits 0 when another drain is at work, and when it is paused", async () => {
     await enqueue(server.sql, "1");
-    await server.sql`select pg2kafka.take_lease(0, 60000)`;
+    await server.sql`select pg2kafka.take_lease(0, 1, 60000)`;
     const leased = await runCommand("drain", envFor());
     expect(leased.code).toBe(0);
     expect(leased.summary()).toMatchObject({ stopped: { code: "LEASED" } });

@@ -66,9 +66,9 @@ test("in whatever order transactions draw ids and end, each event is read once, 
     const read: { id: bigint; key: string | null }[] = [];
     /** Session → what its open transaction has written. */
     const open = new Map<Sql, { id: bigint; key: number }[]>();
-    const state = await queue.readState();
-    const lease = (await queue.takeLease(state.number, LEASE_MS))!;
-    let { position } = state;
+    const held = (await queue.takeLease(LEASE_MS))!;
+    const { lease } = held;
+    let { position } = held;
 
     const drain = async (eventsMax: number, isKilled: boolean): Promise<boolean> => {
       const limits = { eventsMax, bytesMax: 1e6, eventBytesMax: 1e6 };

@@ -4,7 +4,7 @@ import { createTopic } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { type Command, startCommand } from "./command.ts";
-import { one, receive, withoutRepeats } from "./support.ts";
+import { expireLeases, one, receive, withoutRepeats } from "./support.ts";
 
 const KILLS = 25;
 const KEYS = 40;
@@ -34,11 +34,6 @@ async function lastNumber(): Promise<number> {
     "select coalesce(max(number), 0)::int as number from pg2kafka.drain_log",
   );
   return number;
-}
-
-/** As if the lease's time had passed. */
-async function expireLease(): Promise<void> {
-  await server.sql`update pg2kafka.drain_log set leased_until = now()`;
 }
 
 /** Events of KEYS rows, numbered in their order. */
@@ -80,7 +75,7 @@ describe("npm run drain", () => {
       const { signal } = await drain.finished;
       expect(signal).toBe("SIGKILL");
       settledBeforeKill += (await lastNumber()) - before;
-      await expireLease();
+      await expireLeases(server.sql);
     }
     const { code, summary } = await startDrain().finished;
     expect(summary()).toMatchObject({ drained: true, stopped: null });
@@ -98,7 +93,7 @@ describe("npm run drain", () => {
     await waitFor(async () => (await lastNumber()) > 3, { timeoutMs: 20_000 });
     process.kill(stale.pid, "SIGSTOP");
     const frozenAt = await lastNumber();
-    await expireLease();
+    await expireLeases(server.sql);
     const { summary } = await startDrain().finished;
     expect(summary()).toMatchObject({ drained: true });
     expect(await lastNumber()).toBeGreaterThan(frozenAt);

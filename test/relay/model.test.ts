@@ -5,7 +5,15 @@ import { createTopic } from "../local/topics.ts";
 import { newest, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
-import { drainToKafka, one, type Received, receive, withoutRepeats, writer } from "./support.ts";
+import {
+  drainToKafka,
+  expireLeases,
+  one,
+  type Received,
+  receive,
+  withoutRepeats,
+  writer,
+} from "./support.ts";
 
 /* Random concurrent transactions on three tables, while drains run and are killed. Each row has
    a version that every change of it raises by one, so that a lost, repeated or overtaken event
@@ -176,7 +184,7 @@ test(`what arrives is what was committed, in the order of each row (seed ${SEED}
         await sleep(300 + random(700));
         child.kill("SIGKILL");
         if ((await child.finished).signal === "SIGKILL") kills += 1;
-        await sql`update pg2kafka.drain_log set leased_until = now()`;
+        await expireLeases(sql);
       }
       drains += 1;
     }

@@ -15,6 +15,7 @@ import {
   drainToKafka,
   enqueue,
   enqueueMany,
+  expireLeases,
   idleGeneration,
   kafkaProducer,
   one,
@@ -155,7 +156,7 @@ describe("what is sent and not settled", () => {
     await expect(drainInto(server.database, cutting, { sql })).rejects.toThrow();
     await allowConnections(true);
     // Its lease may be left behind; the time it has left is not waited for.
-    await server.sql`update pg2kafka.drain_log set leased_until = now()`;
+    await expireLeases(server.sql);
     expect(await drainToKafka(server.database, brokers())).toMatchObject({ delivered: 5 });
     expect(withoutRepeats(await receive(brokers(), topic))).toMatchObject({ repeats: 5 });
   });
@@ -171,8 +172,8 @@ describe("what is sent and not settled", () => {
         const report = await real.send(...args);
         await server.sql`
           insert into pg2kafka.drain_log
-          select number + 1, (number + 1) / 1024 % 2, number + 1, now(), system_identifier,
-            delivered, delivered_id, target, target_id, last_id
+          select number + 1, (number + 1) / 1024 % 2, system_identifier,
+            jsonb_set(lanes, '{0}', lanes -> 0 || '{"token": 0, "leased_until": "-infinity"}'), false
           from pg2kafka.drain_log order by number desc limit 1`;
         inner = (await drainToKafka(server.database, brokers())).delivered;
         return report;
@@ -429,7 +430,7 @@ describe("Kafka is away", () => {
   async function isLeased(): Promise<boolean> {
     const row = await one<{ is_leased: boolean }>(
       server.sql,
-      "select is_leased from pg2kafka.read_position()",
+      "select is_leased from pg2kafka.read_state(0, 1)",
     );
     return row.is_leased;
   }
@@ -700,7 +701,10 @@ test("no more than two batches are in memory, however large the backlog and its 
   const { limits } = config;
   const toMessage = messageFormat(state);
   const deadlineMs = performance.now() + 60_000;
-  await relay({ queue: counting, producer, toMessage, limits, deadlineMs }, state);
+  await relay(
+    { queue: counting, producer, toMessage, limits, deadlineMs, lanes: 1, linger: false },
+    state,
+  );
   expect(sizes).toEqual([3, 3, 3, 3, 3, 3, 2]);
   expect(await keysIn(topic)).toEqual(Array.from({ length: 20 }, (_, n) => `${n}`));
   // Two batches, and the one event that is looked at first.

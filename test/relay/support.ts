@@ -90,6 +90,15 @@ export async function enqueueMany(
   );
 }
 
+/** As if a drain that has died had done so long ago. */
+export async function expireLeases(sql: Sql): Promise<void> {
+  await sql.unsafe(
+    `update pg2kafka.drain_log set lanes = (
+       select jsonb_agg(lane || '{"leased_until": "-infinity"}') from jsonb_array_elements(lanes) lane
+     )`,
+  );
+}
+
 const TURN_S = 120;
 const GENERATIONS = 4;
 

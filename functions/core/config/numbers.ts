@@ -22,6 +22,8 @@ export const NUMBERS = {
   PARKED_BYTES_MAX: { default: 268_435_456, min: 1_048_576, max: 17_179_869_184 },
   TOPIC_PARTITIONS: { default: 6, min: 1, max: 10_000 },
   TOPIC_REPLICATION: { default: -1, min: -1, max: 32_767 },
+  LANES: { default: 1, min: 1, max: 16 },
+  LANE: { default: 0, min: 0, max: 15 },
   DATABASE_PORT: { default: 5_432, min: 1, max: 65_535 },
 } as const satisfies Record<string, NumberSetting>;
 
@@ -52,6 +54,11 @@ const RELATIONS: {
     holds: (n) => n.MESSAGE_BYTES_MAX <= n.BATCH_BYTES_MAX,
     says: "MESSAGE_BYTES_MAX must be at most BATCH_BYTES_MAX",
     of: ["MESSAGE_BYTES_MAX", "BATCH_BYTES_MAX"],
+  },
+  {
+    holds: (n) => n.LANE < n.LANES,
+    says: "LANE must be less than LANES: lanes are counted from 0",
+    of: ["LANE", "LANES"],
   },
 ];
 

@@ -1,23 +1,43 @@
 import type { Sql, TransactionSql } from "postgres";
 import { QueueError } from "../errors.ts";
-import type { QueueEvent } from "../message.ts";
+import { type QueueEvent, TRUNCATE } from "../message.ts";
 import { readCommitted } from "./database.ts";
 
 /**
- * Up to where everything is delivered: all events that are visible in the snapshot `delivered`
- * and, of those that `target` shows besides, the ones up to `lastId`.
+ * Up to where everything of a lane's share is delivered: all events that are visible in the
+ * snapshot `delivered` of its span and, of those that `target` shows besides, the ones up to `lastId`.
  *
  * Ids are drawn before their transactions commit, so a late one may be lower than what was
  * delivered long ago: only visibility tells what is new. Snapshots are in Postgres' text form.
  */
 export interface Position {
+  /** One; several while a lane goes on with what others have left. */
+  spans: Span[];
+  /** The snapshot that ends the batches under way; null between two of them. */
+  target: string | null;
+  /** As `deliveredId`, of `target`. */
+  targetId: string | null;
+  lastId: string;
+  /** The snapshot that follows `target`; null: the newest there is by then. */
+  nextTarget: string | null;
+}
+
+/** A part of the queue: what `target` shows and `delivered` does not, with ids above `lastId`. */
+export interface Span {
   delivered: string;
   /** No transaction that `delivered` neither shows nor lists as in progress has drawn an id so low. */
   deliveredId: string;
-  /** The snapshot that ends the batches under way; null between two of them. */
+  /** Null: that of the position. */
   target: string | null;
-  targetId: string | null;
   lastId: string;
+  /** Null: that of the lane that reads it. */
+  share: Share | null;
+}
+
+/** The part of all keys that one of several drains delivers. */
+export interface Share {
+  lane: number;
+  lanes: number;
 }
 
 /** What an invocation starts from. */
@@ -26,14 +46,16 @@ export interface QueueState {
   database: string;
   schemaVersion: string | null;
   isPaused: boolean;
-  /** Another drain is at work. */
+  /** What this drain would work on as the lanes are arranged now. */
+  share: Share;
+  /** Another drain works on that. */
   isLeased: boolean;
+  /** The lanes are to be arranged anew, so there may be work though the share has none. */
+  isRearranged: boolean;
   /** The database was restored elsewhere: `takeLease` begins anew, events may be sent again. */
   restored: boolean;
   /** A part of the queue that is not written to now holds disk space. */
   isReclaimable: boolean;
-  /** Of the last entry in the drain's log. */
-  number: string;
   position: Position;
 }
 
@@ -50,6 +72,8 @@ export interface Batch {
   /** The position once all of them are dealt with. */
   after: Position;
   isPaused: boolean;
+  /** A TRUNCATE follows, which is about the keys of all lanes: this one cannot go on. */
+  isBeforeTruncate: boolean;
 }
 
 export interface BatchLimits {
@@ -76,10 +100,14 @@ export interface ParkedSummary extends ParkedEvent {
   statement: string;
   /** Of its data, as text. */
   bytes: number;
+  /** It belongs to the share of the lane that asks. */
+  isOwn: boolean;
 }
 
 export interface Settlement {
   position: Position;
+  /** Ask the other drains to end, so that the first can go on alone. */
+  gather?: boolean;
   parked: ParkedEvent[];
   /** Parked events that were refused again. */
   retried: ParkedEvent[];
@@ -96,28 +124,39 @@ export interface ParkedLimits {
 export interface Lease {
   /** The fencing token. */
   readonly token: string;
-  /** Of the log entry that this drain wrote last. */
-  number: string;
+  readonly share: Share;
   expiresAtMs: number;
+  /** The other drains have ended, or are to end, so that the first can go on alone. */
+  isGathering: boolean;
   /**
-   * The highest event id drawn before that entry was written. Who drew it, or a lower one, had a
-   * transaction id by then, lower than the entry's: every snapshot from now on shows it, or lists
-   * it as in progress. Of an id read without such an entry in between that is not true: the
+   * The highest event id drawn before this drain wrote its last log entry. Who drew it, or a lower
+   * one, had a transaction id by then, lower than the entry's: every snapshot from now on shows it,
+   * or lists it as in progress. Of an id read without such an entry in between that is not true: the
    * newest transactions in progress are beyond a snapshot's xmax, and not in its list.
    */
   drawnId: string;
 }
 
+/** A lease, and the position that it begins with. */
+export interface Held {
+  lease: Lease;
+  position: Position;
+}
+
 export type Queue = ReturnType<typeof createQueue>;
 
-/** What the drain does with the queue. Every method is one short transaction. */
-export function createQueue(sql: Sql) {
+/**
+ * What the drain does with the queue. Every method is one short transaction.
+ *
+ * @param wanted this drain's lane, and how many there are to be
+ */
+export function createQueue(sql: Sql, wanted: Share = ALL) {
   const transaction = <Result>(work: (tx: TransactionSql) => Promise<Result>) =>
     readCommitted(sql, work);
 
   async function readState(): Promise<QueueState> {
     const [row] = await transaction(
-      (tx) => tx<StateRow[]>`select * from pg2kafka.read_position()`,
+      (tx) => tx<StateRow[]>`select * from pg2kafka.read_state(${wanted.lane}, ${wanted.lanes})`,
     ).catch((cause: Error & { code?: string }) => {
       throw NOT_THERE.includes(cause.code ?? "") ? notInstalled(cause) : cause;
     });
@@ -127,38 +166,35 @@ export function createQueue(sql: Sql) {
       database: row.database,
       schemaVersion: row.schema_version,
       isPaused: row.is_paused,
+      share: shareOf(wanted.lane, row.lanes),
       isLeased: row.is_leased,
+      isRearranged: row.is_rearranged,
       restored: row.restored,
       isReclaimable: row.is_reclaimable,
-      number: row.number,
-      position: {
-        delivered: row.delivered,
-        deliveredId: row.delivered_id,
-        target: row.target,
-        targetId: row.target_id,
-        lastId: row.last_id,
-      },
+      position: toPosition(row.position),
     };
   }
 
-  /** @returns null when another drain was faster; the position may be another after a restore */
-  async function takeLease(number: string, leaseMs: number): Promise<Lease | null> {
+  /** @returns null when another drain holds it, or the first is to go on alone */
+  async function takeLease(leaseMs: number): Promise<Held | null> {
     const expiresAtMs = performance.now() + leaseMs;
     const [[drawn], [row]] = await transaction((tx) =>
       Promise.all([
         tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<{ number: string | null }[]>`
-          select pg2kafka.take_lease(${number}, ${leaseMs}) as number`,
+        tx<{ token: string; lanes: number; position: PositionJson }[]>`
+          select * from pg2kafka.take_lease(${wanted.lane}, ${wanted.lanes}, ${leaseMs})`,
       ]),
     );
-    if (!row?.number) return null;
-    return { token: row.number, number: row.number, expiresAtMs, drawnId: drawn!.id };
+    if (!row) return null;
+    const share = shareOf(wanted.lane, row.lanes);
+    const lease = { token: row.token, share, expiresAtMs, isGathering: false, drawnId: drawn!.id };
+    return { lease, position: toPosition(row.position) };
   }
 
   /**
-   * Read the events that follow a position: visible, not delivered, by id.
+   * Read the events of a share that follow a position: visible, not delivered, by id.
    *
-   * Two ranges of ids make up a batch. Above `deliveredId` are those of transactions that began
+   * Two ranges of ids make up a span. Above `deliveredId` are those of transactions that began
    * after `delivered`; read by id, whatever their transaction. Below it are those of the
    * transactions that `delivered` shows in progress and that have ended since; read by
    * transaction. So what was delivered is not read again, however long a writer stays open.
@@ -167,36 +203,59 @@ export function createQueue(sql: Sql) {
    *
    * @param drawnId of the lease; "0" when nothing is to be settled
    */
-  async function fetch(position: Position, drawnId: string, limits: BatchLimits): Promise<Batch> {
-    const { delivered, deliveredId, target, targetId, lastId } = position;
-    const [, rows] = await transaction((tx) =>
+  async function fetch(
+    position: Position,
+    drawnId: string,
+    limits: BatchLimits,
+    { lane, lanes }: Share = ALL,
+  ): Promise<Batch> {
+    const [[span], rows] = await transaction((tx) =>
       Promise.all([
-        // For this transaction only. Partitions have no statistics: the planner would read all of
-        // a large transaction's events for each of its batches, or compile the query each time.
-        tx`
+        // All for this transaction only. Partitions have no statistics: the planner would read all
+        // of a large transaction's events for each of its batches, or compile the query each time.
+        tx<SpanRow[]>`
           select set_config('enable_seqscan', 'off', true),
-            set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)`,
+            set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
+            set_config('pg2kafka.target', coalesce(${position.target}, pg_current_snapshot()::text), true)
+              as target,
+            (select paused_at is not null from pg2kafka.control) as is_paused`,
         tx<EventRow[]>`
-          with span as (
-            select ${delivered}::pg_snapshot as delivered,
-              coalesce(${target}::pg_snapshot, pg_current_snapshot()) as target
-          ), late as (
-            select xact from span, pg_snapshot_xip(delivered) as x (xact)
-            where pg_visible_in_snapshot(xact, target)
-          ), candidate as (
-            (
-              select q.* from span, pg2kafka.outbound_event_queue q
-              where q.id > ${lastId} and q.id > ${deliveredId}
-                and not pg_visible_in_snapshot(q.xact, span.delivered)
-                and pg_visible_in_snapshot(q.xact, span.target)
-              order by q.id limit ${limits.eventsMax}
+          with span as materialized (
+            select s.delivered, s.delivered_id, coalesce(s.target, t.target) as target,
+              greatest(s.last_id, ${position.lastId}) as last_id,
+              coalesce(s.lane, ${lane}) as lane, coalesce(s.lanes, ${lanes}) as lanes
+            from (select current_setting('pg2kafka.target')::pg_snapshot as target) t
+            cross join jsonb_to_recordset(${tx.json(position.spans.map(toSpanJson) as never)}) as s (
+              delivered pg_snapshot, delivered_id bigint, target pg_snapshot, last_id bigint,
+              lane integer, lanes integer
             )
-            union all
-            select q.* from late cross join lateral (
-              select * from pg2kafka.outbound_event_queue q
-              where (q.xact, q.id) > (late.xact, ${lastId})
-                and (q.xact, q.id) <= (late.xact, ${deliveredId})
-              order by q.xact, q.id limit ${limits.eventsMax}
+          ), candidate as (
+            select q.* from span s cross join lateral (
+              with late as materialized (
+                select q.* from pg_snapshot_xip(s.delivered) as x (xact) cross join lateral (
+                  select * from pg2kafka.outbound_event_queue q
+                  where (q.xact, q.id) > (x.xact, s.last_id) and (q.xact, q.id) <= (x.xact, s.delivered_id)
+                    and pg_visible_in_snapshot(x.xact, s.target)
+                    and (
+                      pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
+                      or (q.statement = ${TRUNCATE} and ${lanes} > 1)
+                    )
+                  order by q.xact, q.id limit ${limits.eventsMax}
+                ) q
+              )
+              select * from late
+              union all
+              (
+                select * from pg2kafka.outbound_event_queue q
+                where q.id > greatest(s.last_id, s.delivered_id)
+                  and not pg_visible_in_snapshot(q.xact, s.delivered)
+                  and pg_visible_in_snapshot(q.xact, s.target)
+                  and (
+                    pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
+                    or (q.statement = ${TRUNCATE} and ${lanes} > 1)
+                  )
+                order by q.id limit greatest(0, ${limits.eventsMax} - (select count(*) from late))
+              )
             ) q
           ), batch as (
             select *, count(*) over () as count, row_number() over (order by id) as nth,
@@ -211,24 +270,24 @@ export function createQueue(sql: Sql) {
           )
           select id, uuid, external_id, table_schema, table_name, statement,
             case when data_bytes <= ${limits.eventBytesMax} then data::text end as data, data_bytes,
-            (extract(epoch from created_at) * 1000000)::bigint as micros, count,
-            case nth when 1 then (select target::text from span) end as target,
-            case nth when 1 then (select paused_at is not null from pg2kafka.control) end as is_paused
+            (extract(epoch from created_at) * 1000000)::bigint as micros, count
           from measured where nth = 1 or bytes <= ${limits.bytesMax}
           order by id`,
       ]),
     );
-    const first = rows[0];
-    if (!first) {
-      const after = target === null ? position : passed(target, targetId);
-      return { events: [], after, isPaused: false };
+    const { target, is_paused: isPaused } = span!;
+    const targetId = position.targetId ?? deliveredIdOf(position, drawnId);
+    const isWhole = rows.length === Number(rows[0]?.count ?? 0) && rows.length < limits.eventsMax;
+    const under = { ...position, target, targetId };
+    const upTo = (id: string) => ({ ...under, lastId: id });
+    const truncate = lanes > 1 ? rows.findIndex(({ statement }) => statement === TRUNCATE) : -1;
+    if (truncate >= 0) {
+      const events = rows.slice(0, truncate).map(toEvent);
+      const after = upTo(rows[truncate - 1]?.id ?? position.lastId);
+      return { events, after, isPaused, isBeforeTruncate: true };
     }
-    const end = { target: first.target!, targetId: targetId ?? highest(deliveredId, drawnId) };
-    const isWhole = rows.length === Number(first.count) && rows.length < limits.eventsMax;
-    const after = isWhole
-      ? passed(end.target, end.targetId)
-      : { delivered, deliveredId, ...end, lastId: rows.at(-1)!.id };
-    return { events: rows.map(toEvent), after, isPaused: first.is_paused! };
+    const after = isWhole ? passed(under) : upTo(rows.at(-1)!.id);
+    return { events: rows.map(toEvent), after, isPaused, isBeforeTruncate: false };
   }
 
   /**
@@ -241,40 +300,48 @@ export function createQueue(sql: Sql) {
   async function settle(
     lease: Lease,
     leaseMs: number,
-    { position, parked, retried, unparked }: Settlement,
+    { position, gather = false, parked, retried, unparked }: Settlement,
     parkedMax: ParkedLimits,
   ): Promise<void> {
     const expiresAtMs = performance.now() + leaseMs;
-    const { delivered, deliveredId, target, targetId, lastId } = position;
     const [[drawn], [row]] = await transaction((tx) =>
       Promise.all([
         tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<{ number: string | null }[]>`
+        tx<{ is_gathering: boolean | null }[]>`
           select pg2kafka.settle(
-            ${lease.number}, ${lease.token}, ${leaseMs},
-            ${delivered}, ${deliveredId}, ${target}, ${targetId}, ${lastId},
-            ${tx.json(parked as never)}, ${tx.json(retried as never)},
+            ${lease.share.lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(position) as never)},
+            ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
             ${arrayText(unparked)}::bigint[], ${parkedMax.eventsMax}, ${parkedMax.bytesMax}
-          ) as number`,
+          ) as is_gathering`,
       ]),
     ).catch((cause: Error & { code?: string }) => {
       throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
     });
-    if (!row?.number) {
+    if (typeof row?.is_gathering !== "boolean") {
       throw new QueueError("Another drain has taken over. Its lease had run out on this one.", {
         code: "LEASE_LOST",
       });
     }
-    lease.number = row.number;
+    lease.isGathering = row.is_gathering;
     lease.expiresAtMs = expiresAtMs;
     lease.drawnId = drawn!.id;
   }
 
+  /** Whether there may be anything to do behind a position. One query, and nothing is written. */
+  async function hasWork(lease: Lease, position: Position): Promise<boolean> {
+    const { lane, lanes } = lease.share;
+    const { delivered, deliveredId } = position.spans[0]!;
+    const [row] = await sql<{ answer: boolean }[]>`
+      select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`;
+    return row!.answer;
+  }
+
   /** All that is parked, by id. */
-  function readParked(): Promise<ParkedSummary[]> {
+  function readParked({ lane, lanes }: Share): Promise<ParkedSummary[]> {
     return transaction(
       (tx) => tx<ParkedSummary[]>`
-        select id, topic, scope, code, reason, retriable, external_id as "externalId", statement, bytes
+        select id, topic, scope, code, reason, retriable, external_id as "externalId", statement, bytes,
+          pg2kafka.is_of_share(external_id, ${lane}, ${lanes}) as "isOwn"
         from pg2kafka.parked_events order by id`,
     );
   }
@@ -298,7 +365,7 @@ export function createQueue(sql: Sql) {
     for (let generation = 0; generation < GENERATIONS; generation++) {
       const [row] = await transaction(
         (tx) => tx<{ bytes: string }[]>`
-          select pg2kafka.reclaim(${generation}, ${lease.token}) as bytes`,
+          select pg2kafka.reclaim(${generation}, ${lease.share.lane}, ${lease.token}) as bytes`,
       );
       bytes += Number(row?.bytes ?? 0);
     }
@@ -319,6 +386,7 @@ export function createQueue(sql: Sql) {
     takeLease,
     fetch,
     settle,
+    hasWork,
     readParked,
     readParkedEvents,
     reclaim,
@@ -326,11 +394,82 @@ export function createQueue(sql: Sql) {
   };
 }
 
+/** The share of a drain that works alone. */
+const ALL: Share = { lane: 0, lanes: 1 };
+
 /** The partitions of the queue, as in sql/migrations. */
 const GENERATIONS = 4;
 
-function passed(target: string, targetId: string | null): Position {
-  return { delivered: target, deliveredId: targetId!, target: null, targetId: null, lastId: "0" };
+/** All of a position's target is dealt with. */
+function passed({ target, targetId, nextTarget }: Position): Position {
+  const span = { delivered: target!, deliveredId: targetId!, ...WHOLE_SHARE };
+  return {
+    spans: [span],
+    target: nextTarget,
+    targetId: nextTarget && targetId,
+    lastId: "0",
+    nextTarget: null,
+  };
+}
+
+const WHOLE_SHARE = { target: null, lastId: "0", share: null };
+
+function deliveredIdOf({ spans }: Position, drawnId: string): string {
+  return spans.map(({ deliveredId }) => deliveredId).reduce(highest, drawnId);
+}
+
+/** The lane as the lanes are arranged now: all of the queue where it has none of its own. */
+function shareOf(lane: number, lanes: number): Share {
+  return lane < lanes ? { lane, lanes } : ALL;
+}
+
+/** A position as the database keeps it, see first_lane.sql. */
+interface PositionJson {
+  spans: SpanJson[];
+  target: string | null;
+  target_id: string | null;
+  last_id: string;
+  next_target: string | null;
+}
+
+interface SpanJson {
+  delivered: string;
+  delivered_id: string;
+  target?: string | null;
+  last_id?: string;
+  lane?: number;
+  lanes?: number;
+}
+
+function toPosition({ spans, ...json }: PositionJson): Position {
+  return {
+    spans: spans.map(({ delivered, delivered_id, target, last_id, lane, lanes }) => ({
+      delivered,
+      deliveredId: delivered_id,
+      target: target ?? null,
+      lastId: last_id ?? "0",
+      share: lane === undefined || lanes === undefined ? null : { lane, lanes },
+    })),
+    target: json.target,
+    targetId: json.target_id,
+    lastId: json.last_id,
+    nextTarget: json.next_target,
+  };
+}
+
+function toPositionJson({ spans, target, targetId, lastId, nextTarget }: Position): PositionJson {
+  return {
+    spans: spans.map(toSpanJson),
+    target,
+    target_id: targetId,
+    last_id: lastId,
+    next_target: nextTarget,
+  };
+}
+
+function toSpanJson({ delivered, deliveredId, target, lastId, share }: Span): SpanJson {
+  const whole = { delivered, delivered_id: deliveredId };
+  return share === null ? whole : { ...whole, target, last_id: lastId, ...share };
 }
 
 interface StateRow {
@@ -338,15 +477,17 @@ interface StateRow {
   database: string;
   schema_version: string | null;
   is_paused: boolean;
+  lanes: number;
   is_leased: boolean;
+  is_rearranged: boolean;
   restored: boolean;
   is_reclaimable: boolean;
-  number: string;
-  delivered: string;
-  delivered_id: string;
-  target: string | null;
-  target_id: string | null;
-  last_id: string;
+  position: PositionJson;
+}
+
+interface SpanRow {
+  target: string;
+  is_paused: boolean;
 }
 
 interface EventRow {
@@ -360,8 +501,6 @@ interface EventRow {
   data_bytes: number | null;
   micros: string;
   count: string;
-  target: string | null;
-  is_paused: boolean | null;
 }
 
 function toEvent(row: EventRow): FetchedEvent {

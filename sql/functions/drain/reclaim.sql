@@ -4,9 +4,9 @@
    The check comes in a later statement than the lock, so it sees all that was committed while
    the partition was in use; it must, see check_isolation().
 
-   p_token  the fencing token of the drain
+   p_lane, p_token  the lane of the drain, and its fencing token
    Returns  bytes given back */
-create or replace function pg2kafka.reclaim(p_generation integer, p_token bigint)
+create or replace function pg2kafka.reclaim(p_generation integer, p_lane integer, p_token bigint)
 returns bigint
 language plpgsql
 security definer
@@ -15,7 +15,7 @@ as $$
 declare
   v_partition regclass;
   v_bytes bigint;
-  v_delivered pg_snapshot;
+  v_delivered pg_snapshot[];
 begin
   perform pg2kafka.check_isolation('reclaim()');
   select partition, pg_total_relation_size(partition) into v_partition, v_bytes
@@ -28,8 +28,10 @@ begin
   exception when lock_not_available then
     return 0;
   end;
-  select delivered into v_delivered from pg2kafka.drain_log
-  where token = p_token and number = (select max(number) from pg2kafka.drain_log);
+  select array_agg(w.delivered) into v_delivered
+  from pg2kafka.last_entry() e
+  cross join pg2kafka.waiting_spans(e.lanes) w
+  where (e.lanes -> p_lane ->> 'token')::bigint = p_token and not e.restored;
   if v_delivered is null or not pg2kafka.all_delivered(v_partition, v_delivered) then
     return 0;
   end if;

@@ -1,34 +1,51 @@
 /* Note that a batch was dealt with: its events are in Kafka, or parked here.
 
-   p_number, p_token   the log entry that the drain wrote last, and its fencing token
-   p_lease_ms          the lease is renewed for this long
-   p_delivered ... p_last_id  the new position, as in drain_log
+   p_lane, p_token     the drain's lane, and its fencing token
+   p_lease_ms          the lease is renewed for this long; 0 gives it back
+   p_position          the new position, as in first_lane()
+   p_gather            ask the other lanes to stop, so that lane 0 can go on alone
    p_parked            events to set aside: [{id, topic, scope, code, reason, retriable}]
    p_retried           parked events that were refused again, likewise
    p_unparked          ids of parked events that are in Kafka now
    p_parked_max, p_parked_bytes_max  bounds on all that is parked
 
-   Returns the number of the log's new entry; null when stale: then nothing was changed.
+   Returns whether lane 0 is to go on alone; null when stale: then nothing was changed.
    Errors: PK001 when the bounds would be exceeded: then nothing was changed. */
 create or replace function pg2kafka.settle(
-  p_number bigint, p_token bigint, p_lease_ms integer,
-  p_delivered pg_snapshot, p_delivered_id bigint, p_target pg_snapshot, p_target_id bigint, p_last_id bigint,
+  p_lane integer, p_token bigint, p_lease_ms integer, p_position jsonb, p_gather boolean,
   p_parked jsonb, p_retried jsonb, p_unparked bigint[], p_parked_max integer, p_parked_bytes_max bigint
 )
-returns bigint
+returns boolean
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_number bigint := pg2kafka.append_log(
-    p_number, p_token, p_lease_ms, p_delivered, p_delivered_id, p_target, p_target_id, p_last_id
+  -- Who is not first has waited for who was, so each try has brought another lane on.
+  c_tries constant integer := 1000;
+  v_lane constant jsonb := jsonb_build_object(
+    'token', p_token, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
+    'position', p_position
   );
+  v_log record;
+  v_is_settled boolean := false;
   v_count bigint;
   v_bytes bigint;
 begin
-  if v_number is null then
-    return null;
+  for v_try in 1..c_tries loop
+    select * into v_log from pg2kafka.last_entry();
+    if v_log.restored or (v_log.lanes -> p_lane ->> 'token')::bigint is distinct from p_token then
+      return null;
+    end if;
+    v_log.is_gathering := v_log.is_gathering or p_gather;
+    v_is_settled := pg2kafka.append_log(
+      v_log.number, jsonb_set(v_log.lanes, array[p_lane::text], v_lane), v_log.is_gathering
+    );
+    exit when v_is_settled;
+  end loop;
+  if not v_is_settled then
+    raise exception 'pg2kafka: other lanes were faster % times', c_tries
+    using errcode = 'lock_not_available', hint = 'Run fewer lanes.';
   end if;
   if p_unparked <> '{}' then
     delete from pg2kafka.parked_events where id = any (p_unparked);
@@ -56,6 +73,6 @@ begin
         hint = 'See what is parked: select * from pg2kafka.parked. Mend the cause, then pg2kafka.requeue(), or pg2kafka.discard().';
     end if;
   end if;
-  return v_number;
+  return v_log.is_gathering;
 end;
 $$;

@@ -1,38 +1,80 @@
-/* Take the lease of the drain, where the position read was the last and nobody holds it.
+/* Take the lease of a lane, where nobody holds it; and where nobody holds any, arrange the lanes
+   as they are wanted.
 
-   Where the position means nothing here (read_position(): restored), every event is given to
+   From several lanes to any other number the way leads over one: the others are asked to stop
+   (is_gathering), and when they have, lane 0 goes on with what all of them have left. When it is
+   through, it is spread over the lanes wanted.
+
+   Where the positions mean nothing here (last_entry(): restored), every event is given to
    this transaction, and the position begins before all of them.
 
-   Returns the number of the log's new entry, which is the fencing token; null when somebody
-   else was faster, or still holds the lease. */
-create or replace function pg2kafka.take_lease(p_number bigint, p_lease_ms integer)
-returns bigint
+   p_lane, p_lanes  the lane of the caller, from 0, and how many there are to be
+   Returns  the fencing token, how many lanes there are, and the lane's position; no row when
+            somebody else holds the lease, or lane 0 is to go on alone first */
+create or replace function pg2kafka.take_lease(p_lane integer, p_lanes integer, p_lease_ms integer)
+returns table (token bigint, lanes integer, "position" jsonb)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
 declare
-  v_position record;
-  v_number bigint;
+  -- Who is not first has waited for who was, so each try has brought somebody on.
+  c_tries constant integer := 1000;
+  v_log record;
+  v_lanes jsonb;
+  v_is_free boolean;
+  v_lease jsonb;
 begin
-  select * into v_position from pg2kafka.read_position();
-  if v_position.number <> p_number or v_position.is_leased or v_position.is_paused then
-    return null;
+  if (select paused_at is not null from pg2kafka.control) then
+    return;
   end if;
-  if not v_position.restored then
-    return pg2kafka.append_log(
-      p_number, null, p_lease_ms, v_position.delivered, v_position.delivered_id,
-      v_position.target, v_position.target_id, v_position.last_id
+  for v_try in 1..c_tries loop
+    select * into v_log from pg2kafka.last_entry();
+    v_lanes := v_log.lanes;
+    select coalesce(bool_and((l ->> 'leased_until')::timestamptz <= clock_timestamp()), true) into v_is_free
+    from jsonb_array_elements(v_lanes) l;
+
+    if v_log.restored then
+      if p_lane <> 0 or not v_is_free then
+        return;
+      end if;
+      v_lanes := jsonb_build_array(pg2kafka.first_lane());
+    elsif jsonb_array_length(v_lanes) = 1 then
+      if p_lanes > 1 and v_is_free and pg2kafka.may_spread(v_lanes) then
+        select jsonb_agg(jsonb_build_object('position', v_lanes #> '{0,position}')) into v_lanes
+        from generate_series(1, p_lanes);
+      end if;
+    elsif v_log.is_gathering or jsonb_array_length(v_lanes) <> p_lanes then
+      if p_lane <> 0 or not v_is_free then
+        if v_log.is_gathering or pg2kafka.append_log(v_log.number, v_lanes, true) then
+          return;
+        end if;
+        continue;
+      end if;
+      v_lanes := jsonb_build_array(pg2kafka.gather_lanes(v_lanes));
+    end if;
+
+    if p_lane >= jsonb_array_length(v_lanes)
+      or (v_lanes -> p_lane ->> 'leased_until')::timestamptz > clock_timestamp()
+    then
+      return;
+    end if;
+    v_lease := jsonb_build_object(
+      'token', v_log.number + 1, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
     );
-  end if;
-  v_number := pg2kafka.append_log(p_number, null, p_lease_ms, '1:1:', 0, null, null, 0);
-  if v_number is not null then
-    perform setval('pg2kafka.outbound_event_queue_id', greatest(
-      nextval('pg2kafka.outbound_event_queue_id'),
-      (select max(id) from pg2kafka.outbound_event_queue)
-    ));
-    update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
-  end if;
-  return v_number;
+    v_lanes := jsonb_set(v_lanes, array[p_lane::text], v_lanes -> p_lane || v_lease);
+    if pg2kafka.append_log(v_log.number, v_lanes, false) then
+      if v_log.restored then
+        perform setval('pg2kafka.outbound_event_queue_id', greatest(
+          nextval('pg2kafka.outbound_event_queue_id'),
+          (select max(id) from pg2kafka.outbound_event_queue)
+        ));
+        update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
+      end if;
+      return query select v_log.number + 1, jsonb_array_length(v_lanes), v_lanes -> p_lane -> 'position';
+      return;
+    end if;
+  end loop;
 end;
 $$;

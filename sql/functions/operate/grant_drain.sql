@@ -11,9 +11,12 @@ begin
     'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events to %s', p_role
   );
   execute format(
-    'grant execute on function pg2kafka.read_position(), pg2kafka.drawn_id(), pg2kafka.take_lease(bigint, integer),
-      pg2kafka.settle(bigint, bigint, integer, pg_snapshot, bigint, pg_snapshot, bigint, bigint, jsonb, jsonb, bigint[], integer, bigint),
-      pg2kafka.reclaim(integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
+    'grant execute on function pg2kafka.read_state(integer, integer), pg2kafka.drawn_id(),
+      pg2kafka.is_of_share(text, integer, integer),
+      pg2kafka.take_lease(integer, integer, integer),
+      pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
+      pg2kafka.settle(integer, bigint, integer, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
+      pg2kafka.reclaim(integer, integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
       pg2kafka.status(integer) to %s', p_role
   );
 end;

@@ -6,9 +6,7 @@
    queue_bytes     what all tables of pg2kafka take on disk
 
    Reads by index and no further than p_count_max rows of each kind, so it costs the same whether
-   Kafka was away for a minute or for a week. An event waits when the position does not show it
-   delivered (see drain_log): by id above what the position has dealt with, or by transaction where
-   that was in progress in one of its snapshots. */
+   Kafka was away for a minute or for a week. What waits: see waiting_spans(). */
 create or replace function pg2kafka.status(p_count_max integer default 100000)
 returns table (backlog bigint, lag_ms bigint, parked bigint, parked_bytes bigint, queue_bytes bigint)
 language sql
@@ -19,53 +17,34 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
-with log as materialized (
-  select delivered, delivered_id, coalesce(target, delivered) as target,
-    coalesce(target_id, delivered_id) as target_id, last_id
-  from pg2kafka.drain_log order by number desc limit 1
-), position as materialized (
-  select * from log
-  union all
-  select '1:1:', 0, '1:1:', 0, 0 where not exists (select from log)
+with span as materialized (
+  select w.*
+  from pg2kafka.last_entry() e
+  cross join pg2kafka.waiting_spans(e.lanes) w
 ), waiting as (
   (
     -- What follows by id.
-    select q.created_at from position p
+    select q.created_at from span s
     cross join lateral (
       select * from pg2kafka.outbound_event_queue q
-      where q.id > greatest(p.last_id, p.delivered_id) order by q.id limit p_count_max
-    ) q
-    where not pg_visible_in_snapshot(q.xact, p.delivered)
-  )
-  union all
-  (
-    -- Drawn long ago by transactions that have ended since.
-    select q.created_at from position p
-    cross join lateral pg_snapshot_xip(p.delivered) as late (xact)
-    cross join lateral (
-      select * from pg2kafka.outbound_event_queue q
-      where (q.xact, q.id) > (late.xact, p.last_id) and (q.xact, q.id) <= (late.xact, p.delivered_id)
-      order by q.xact, q.id limit p_count_max
+      where q.id > greatest(s.last_id, s.delivered_id)
+        and pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
+        and not pg_visible_in_snapshot(q.xact, s.delivered)
+        and (s.target is null or pg_visible_in_snapshot(q.xact, s.target))
+      order by q.id limit p_count_max
     ) q
     limit p_count_max
   )
   union all
   (
-    -- In the middle of a span: newer than it, with ids that the span has passed already.
-    select q.created_at from position p
+    -- Drawn long ago by transactions that have ended since.
+    select q.created_at from span s
+    cross join lateral pg_snapshot_xip(s.delivered) as late (xact)
     cross join lateral (
       select * from pg2kafka.outbound_event_queue q
-      where q.id > p.target_id and q.id <= p.last_id order by q.id limit p_count_max
-    ) q
-    where not pg_visible_in_snapshot(q.xact, p.target)
-  )
-  union all
-  (
-    select q.created_at from position p
-    cross join lateral pg_snapshot_xip(p.target) as late (xact)
-    cross join lateral (
-      select * from pg2kafka.outbound_event_queue q
-      where (q.xact, q.id) >= (late.xact, 0) and (q.xact, q.id) <= (late.xact, least(p.target_id, p.last_id))
+      where (q.xact, q.id) > (late.xact, s.last_id) and (q.xact, q.id) <= (late.xact, s.delivered_id)
+        and pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
+        and (s.target is null or pg_visible_in_snapshot(q.xact, s.target))
       order by q.xact, q.id limit p_count_max
     ) q
     limit p_count_max

@@ -1,0 +1,40 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { QueueError } from "./errors.ts";
+import type { Lease, Position } from "./postgres/queue.ts";
+import type { Relay } from "./run.ts";
+
+/** Between two looks: short after there was something, then longer and longer. Idle, that makes
+ *  between four and five queries a second, and the first event waits at most so long. */
+const PAUSE_MS_MIN = 2;
+const PAUSE_MS_MAX = 220;
+const PAUSE_GROWTH = 1.2;
+
+/**
+ * Wait until there may be something to send, or, without lingering, not at all. While nothing
+ * comes nothing is written, so the lease may run out, and another drain may take it.
+ *
+ * @param renew to be called when the lease is short
+ * @returns false when this drain is to end: its time is up, or another one is at work
+ */
+export async function untilWork(
+  { queue, limits, deadlineMs, linger }: Relay,
+  lease: Lease,
+  position: Position,
+  renew: (nothing: Record<string, never>) => Promise<void>,
+): Promise<boolean> {
+  if (!linger) return false;
+  let pauseMs = PAUSE_MS_MIN;
+  while (!(await queue.hasWork(lease, position))) {
+    if (performance.now() + pauseMs > deadlineMs - limits.marginMs) return false;
+    await sleep(pauseMs);
+    pauseMs = Math.min(pauseMs * PAUSE_GROWTH, PAUSE_MS_MAX);
+  }
+  if (lease.expiresAtMs - performance.now() > limits.leaseMs / 2) return true;
+  return await renew({}).then(
+    () => true,
+    (error) => {
+      if (error instanceof QueueError && error.code === "LEASE_LOST") return false;
+      throw error;
+    },
+  );
+}

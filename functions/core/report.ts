@@ -1,0 +1,35 @@
+/** What one run of the relay has done. */
+export interface RelayReport {
+  delivered: number;
+  parked: number;
+  /** Of the events parked earlier, those delivered now; they count as delivered too. */
+  unparked: number;
+  batches: number;
+  /** Nothing visible was left in the queue when the relay ended. */
+  drained: boolean;
+  /** Age of the oldest event that is neither delivered nor parked; 0 when drained. */
+  lagMs: number;
+  /** Why it ended before the queue was empty; null when it did not. */
+  stopped: { code: string; message: string } | null;
+  /** Bytes on disk that the queue gave back. */
+  reclaimedBytes: number;
+}
+
+export function emptyReport(): RelayReport {
+  return {
+    delivered: 0,
+    parked: 0,
+    unparked: 0,
+    batches: 0,
+    drained: false,
+    lagMs: 0,
+    stopped: null,
+    reclaimedBytes: 0,
+  };
+}
+
+/** Note why the relay ends early. */
+export function stop(report: RelayReport, code: string, message: string): RelayReport {
+  report.stopped = { code, message };
+  return report;
+}

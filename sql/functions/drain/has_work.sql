@@ -1,0 +1,38 @@
+/* Whether a drain that lingers may have something to do; asked several times a second.
+
+   p_lane, p_lanes, p_token      its lane, how many there are, and its fencing token
+   p_delivered, p_delivered_id   its position, see first_lane()
+
+   Also true when the drain is to stop for others, and when so many ids were drawn since the
+   position that it had better be moved: this function reads all events above it. */
+create or replace function pg2kafka.has_work(
+  p_lane integer, p_lanes integer, p_token bigint, p_delivered pg_snapshot, p_delivered_id bigint
+)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+  c_ids_max constant integer := 10000;
+begin
+  return pg2kafka.drawn_id() > p_delivered_id + c_ids_max or exists (
+    select from pg2kafka.outbound_event_queue q
+    where q.id > p_delivered_id and not pg_visible_in_snapshot(q.xact, p_delivered)
+      and (pg2kafka.is_of_share(q.external_id, p_lane, p_lanes) or q.statement = 'TRUNCATE')
+  ) or exists (
+    select from pg_snapshot_xip(p_delivered) as late (xact)
+    cross join lateral (
+      select from pg2kafka.outbound_event_queue q
+      where (q.xact, q.id) > (late.xact, 0) and (q.xact, q.id) <= (late.xact, p_delivered_id)
+        and (pg2kafka.is_of_share(q.external_id, p_lane, p_lanes) or q.statement = 'TRUNCATE')
+      limit 1
+    ) q
+  ) or exists (
+    select from (select * from pg2kafka.drain_log order by number desc limit 1) l
+    where l.is_gathering or (l.lanes -> p_lane ->> 'token')::bigint is distinct from p_token
+  );
+end;
+$$;
