@@ -36,6 +36,16 @@ async function lastNumber(): Promise<number> {
   return number;
 }
 
+/** What a killed drain has sent to Postgres may still be carried out. */
+async function drainSessions(): Promise<number> {
+  const { count } = await one<{ count: number }>(
+    server.sql,
+    `select count(*)::int as count from pg_stat_activity
+     where application_name = 'pg2kafka' and datname = current_database()`,
+  );
+  return count;
+}
+
 /** Events of KEYS rows, numbered in their order. */
 async function enqueueRound(round: number): Promise<void> {
   await server.sql.unsafe(`
@@ -75,6 +85,7 @@ describe("npm run drain", () => {
       const { signal } = await drain.finished;
       expect(signal).toBe("SIGKILL");
       settledBeforeKill += (await lastNumber()) - before;
+      await waitFor(async () => (await drainSessions()) === 0);
       await expireLeases(server.sql);
     }
     const { code, summary } = await startDrain().finished;
