@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { QueueError } from "./errors.ts";
-import type { Lease, Position } from "./postgres/queue.ts";
-import type { Relay } from "./run.ts";
+import { type Lease, type Position, unlessLost } from "./postgres/queue.ts";
+import { hasTime, type Relay } from "./run.ts";
 
 /** Between two looks: short after there was something, then longer and longer. Idle, that makes
  *  between four and five queries a second, and the first event waits at most so long. */
@@ -17,24 +16,22 @@ const PAUSE_GROWTH = 1.2;
  * @returns false when this drain is to end: its time is up, or another one is at work
  */
 export async function untilWork(
-  { queue, limits, deadlineMs, linger }: Relay,
+  run: Relay,
   lease: Lease,
   position: Position,
   renew: (nothing: Record<string, never>) => Promise<void>,
 ): Promise<boolean> {
+  const { queue, limits, deadlineMs, linger } = run;
   if (!linger) return false;
   let pauseMs = PAUSE_MS_MIN;
-  while (!(await queue.hasWork(lease, position))) {
-    if (performance.now() + pauseMs > deadlineMs - limits.marginMs) return false;
-    await sleep(pauseMs);
+  for (;;) {
+    const hasWork = await queue.hasWork(lease, position);
+    if (hasWork === null) return false;
+    if (hasWork) break;
+    await sleep(Math.min(pauseMs, deadlineMs - limits.marginMs - performance.now() + 1));
+    if (!hasTime(run)) return false;
     pauseMs = Math.min(pauseMs * PAUSE_GROWTH, PAUSE_MS_MAX);
   }
-  if (lease.expiresAtMs - performance.now() > limits.leaseMs / 2) return true;
-  return await renew({}).then(
-    () => true,
-    (error) => {
-      if (error instanceof QueueError && error.code === "LEASE_LOST") return false;
-      throw error;
-    },
-  );
+  const isLong = lease.expiresAtMs - performance.now() > limits.leaseMs / 2;
+  return isLong || (await unlessLost(renew({})));
 }

@@ -53,20 +53,41 @@ export function* dueEvents(
   blocked: Blocked,
   limits: { eventsMax: number; bytesMax: number },
 ): Generator<ParkedSummary[]> {
-  let due: ParkedSummary[] = [];
-  let bytes = 0;
+  let due = new Due();
   for (const event of parked) {
     const isRefusedForGood = event.code !== BEHIND_REFUSED && !event.retriable;
     if (isRefusedForGood || !event.isOwn || blocked.isBehind(event)) {
-      blocked.add(event, isOfTopic(event));
-      continue;
+      // Whether the topic takes anything now, each lane finds out for itself.
+      const isTopicRefused = event.isOwn && isOfTopic(event);
+      if (due.isBefore(event, isTopicRefused)) {
+        yield due.events;
+        due = new Due();
+      }
+      blocked.add(event, isTopicRefused);
+    } else {
+      due.add(event);
+      if (due.events.length < limits.eventsMax && due.bytes < limits.bytesMax) continue;
+      yield due.events;
+      due = new Due();
     }
-    due.push(event);
-    bytes += event.bytes;
-    if (due.length < limits.eventsMax && bytes < limits.bytesMax) continue;
-    yield due;
-    due = [];
-    bytes = 0;
   }
-  if (due.length > 0) yield due;
+  if (due.events.length > 0) yield due.events;
+}
+
+/** Parked events to be tried together. */
+class Due {
+  readonly events: ParkedSummary[] = [];
+  bytes = 0;
+  readonly #places = new Blocked();
+
+  add(event: ParkedSummary): void {
+    this.events.push(event);
+    this.bytes += event.bytes;
+    this.#places.add(event, false);
+  }
+
+  /** Whether one of them is to come before an event: that one must not hold it back. */
+  isBefore(event: ParkedSummary, isTopicRefused: boolean): boolean {
+    return this.#places.isBehind(isTopicRefused ? { ...event, statement: TRUNCATE } : event);
+  }
 }

@@ -11,10 +11,11 @@ import {
   type QueueState,
   type Settlement,
   type Share,
+  unlessLost,
 } from "./postgres/queue.ts";
 import { emptyReport, type RelayReport, stop } from "./report.ts";
 import { retryParked } from "./retry.ts";
-import { mayContinue, type Relay } from "./run.ts";
+import { hasTime, mayContinue, type Relay } from "./run.ts";
 
 /** A drain that ends makes room for one that waits, which finds that out so soon. */
 const LEASE_POLL_MS = 250;
@@ -72,6 +73,7 @@ async function work(run: Relay, held: Held, report: RelayReport): Promise<boolea
   try {
     const { blocked, room } = await retryParked(run, lease, report, settle);
     let batch: Batch;
+    let isCalled = false;
     do {
       const { batches } = report;
       batch = await readNext(run, position, lease.drawnId, limits.batch, share);
@@ -95,12 +97,13 @@ async function work(run: Relay, held: Held, report: RelayReport): Promise<boolea
       report.lagMs = lagMs(batch);
       if (report.drained) position = batch.after;
       // What came to nothing was at the end of a span, or another lane's: not to look at it again.
-      if (report.drained && run.linger && batches === report.batches) await settle({});
+      if (report.drained && isCalled && batches === report.batches) await settle({});
+      isCalled = true;
     } while (report.drained && (await untilWork(run, lease, position, settle)));
-    await settle({ gather: batch.isBeforeTruncate }, 0);
+    await unlessLost(settle({ gather: batch.isBeforeTruncate }, 0));
     report.reclaimedBytes += await queue.reclaim(lease);
     const isAlone = share.lane === 0 && (lease.isGathering || isToSpread(run, held, position));
-    return report.stopped === null && (isAlone || run.linger);
+    return report.stopped === null && hasTime(run) && (isAlone || run.linger);
   } catch (error) {
     // Give the lease back. Where another drain has it by now, this changes nothing.
     await settle({}, 0).catch(() => {});

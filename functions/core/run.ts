@@ -11,10 +11,14 @@ export interface Relay extends Delivery {
   linger: boolean;
 }
 
-/** Whether there is time for another batch; if not, the report says why. */
-export function mayContinue({ deadlineMs, limits }: Relay, isPaused: boolean, report: RelayReport) {
+/** Whether there is time for another batch. */
+export function hasTime({ deadlineMs, limits }: Relay): boolean {
+  return performance.now() <= deadlineMs - limits.marginMs;
+}
+
+/** Whether another batch may start; if not, the report says why. */
+export function mayContinue(run: Relay, isPaused: boolean, report: RelayReport): boolean {
   if (isPaused) stop(report, "PAUSED", "The drain is paused: select pg2kafka.resume()");
-  else if (performance.now() > deadlineMs - limits.marginMs)
-    stop(report, "DEADLINE", "Time is up.");
+  else if (!hasTime(run)) stop(report, "DEADLINE", "Time is up.");
   return report.stopped === null;
 }

@@ -327,11 +327,15 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     lease.drawnId = drawn!.id;
   }
 
-  /** Whether there may be anything to do behind a position. One query, and nothing is written. */
-  async function hasWork(lease: Lease, position: Position): Promise<boolean> {
+  /**
+   * Whether there may be anything to do behind a position. One query, and nothing is written.
+   *
+   * @returns null when another drain has taken over
+   */
+  async function hasWork(lease: Lease, position: Position): Promise<boolean | null> {
     const { lane, lanes } = lease.share;
     const { delivered, deliveredId } = position.spans[0]!;
-    const [row] = await sql<{ answer: boolean }[]>`
+    const [row] = await sql<{ answer: boolean | null }[]>`
       select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`;
     return row!.answer;
   }
@@ -534,6 +538,17 @@ function notInstalled(cause?: unknown): QueueError {
     code: "NOT_INSTALLED",
     cause,
   });
+}
+
+/** @returns false when another drain took over, and so nothing was settled */
+export async function unlessLost(settling: Promise<void>): Promise<boolean> {
+  try {
+    await settling;
+    return true;
+  } catch (error) {
+    if (error instanceof QueueError && error.code === "LEASE_LOST") return false;
+    throw error;
+  }
 }
 
 /** More would be parked than allowed. */

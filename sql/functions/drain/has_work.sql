@@ -4,7 +4,8 @@
    p_delivered, p_delivered_id   its position, see first_lane()
 
    Also true when the drain is to stop for others, and when so many ids were drawn since the
-   position that it had better be moved: this function reads all events above it. */
+   position that it had better be moved: this function reads all events above it. Null when
+   another drain has the lane. */
 create or replace function pg2kafka.has_work(
   p_lane integer, p_lanes integer, p_token bigint, p_delivered pg_snapshot, p_delivered_id bigint
 )
@@ -17,8 +18,14 @@ set enable_bitmapscan = off
 as $$
 declare
   c_ids_max constant integer := 10000;
+  v_log record;
 begin
-  return pg2kafka.drawn_id() > p_delivered_id + c_ids_max or exists (
+  select is_gathering, lanes -> p_lane ->> 'token' as token into v_log
+  from pg2kafka.drain_log order by number desc limit 1;
+  if v_log.token::bigint is distinct from p_token then
+    return null;
+  end if;
+  return v_log.is_gathering or pg2kafka.drawn_id() > p_delivered_id + c_ids_max or exists (
     select from pg2kafka.outbound_event_queue q
     where q.id > p_delivered_id and not pg_visible_in_snapshot(q.xact, p_delivered)
       and (pg2kafka.is_of_share(q.external_id, p_lane, p_lanes) or q.statement = 'TRUNCATE')
@@ -30,9 +37,6 @@ begin
         and (pg2kafka.is_of_share(q.external_id, p_lane, p_lanes) or q.statement = 'TRUNCATE')
       limit 1
     ) q
-  ) or exists (
-    select from (select * from pg2kafka.drain_log order by number desc limit 1) l
-    where l.is_gathering or (l.lanes -> p_lane ->> 'token')::bigint is distinct from p_token
   );
 end;
 $$;
