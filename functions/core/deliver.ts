@@ -1,7 +1,7 @@
 import type { RelayLimits } from "./config.ts";
 import type { Refusal } from "./kafka/failures.ts";
 import type { Producer } from "./kafka/producer.ts";
-import { type Message, type QueueEvent, TRUNCATE } from "./message.ts";
+import type { Message, QueueEvent } from "./message.ts";
 import { BEHIND_REFUSED, type Blocked, isOfTopic } from "./parking.ts";
 import {
   type FetchedEvent,
@@ -22,7 +22,7 @@ export interface Delivery {
 
 /**
  * Send events, but for what waits behind parked ones. A TRUNCATE is about every key of its topic:
- * it is sent alone, when what comes before it is stored or refused.
+ * it comes alone, when what is before it is stored or refused.
  *
  * @param room what may still be parked; null for events that are parked already
  * @returns what was refused, and why
@@ -35,38 +35,36 @@ export async function deliver(
   room: ParkedLimits | null,
 ): Promise<ParkedEvent[]> {
   const refused: ParkedEvent[] = [];
-  for (const part of partAtTruncates(events)) {
-    const messages: Message[] = [];
-    const sent: FetchedEvent[] = [];
-    const held: FetchedEvent[] = [];
-    for (const event of part) {
-      const message = run.toMessage({ ...event, data: event.data ?? "null" });
-      const place = { ...event, topic: message.topic };
-      const refusal = blocked.isBehind(place)
-        ? behind(message.topic)
-        : unreadable(event, run.limits, room === null);
-      if (refusal === null) {
-        messages.push(message);
-        sent.push(event);
-      } else {
-        held.push(event);
-        refused.push({ id: String(event.id), topic: message.topic, ...refusal });
-        blocked.add(place, false);
-      }
+  const messages: Message[] = [];
+  const sent: FetchedEvent[] = [];
+  const held: FetchedEvent[] = [];
+  for (const event of events) {
+    const message = run.toMessage({ ...event, data: event.data ?? "null" });
+    const place = { ...event, topic: message.topic };
+    const refusal = blocked.isBehind(place)
+      ? behind(message.topic)
+      : unreadable(event, run.limits, room === null);
+    if (refusal === null) {
+      messages.push(message);
+      sent.push(event);
+    } else {
+      held.push(event);
+      refused.push({ id: String(event.id), topic: message.topic, ...refusal });
+      blocked.add(place, false);
     }
-    if (room) takeRoom(room, held);
-    if (room && isFull(room)) throw parkedFull(run.limits.parked);
-    const report = await run.producer.send(messages, {
-      mayStart: () => outlivesRequest(run, lease),
-      ...(room && { refusedMax: room.eventsMax }),
-    });
-    for (const [index, refusal] of report.refused) {
-      const event = sent[index]!;
-      const { topic } = messages[index]!;
-      refused.push({ id: String(event.id), topic, ...refusal });
-      blocked.add({ ...event, topic }, isOfTopic(refusal));
-      if (room) takeRoom(room, [event]);
-    }
+  }
+  if (room) takeRoom(room, held);
+  if (room && isFull(room)) throw parkedFull(run.limits.parked);
+  const report = await run.producer.send(messages, {
+    mayStart: () => outlivesRequest(run, lease),
+    ...(room && { refusedMax: room.eventsMax }),
+  });
+  for (const [index, refusal] of report.refused) {
+    const event = sent[index]!;
+    const { topic } = messages[index]!;
+    refused.push({ id: String(event.id), topic, ...refusal });
+    blocked.add({ ...event, topic }, isOfTopic(refusal));
+    if (room) takeRoom(room, [event]);
   }
   return refused;
 }
@@ -81,16 +79,6 @@ export function takeRoom(
 
 function isFull({ eventsMax, bytesMax }: ParkedLimits): boolean {
   return eventsMax < 0 || bytesMax < 0;
-}
-
-/** In order, each TRUNCATE apart. */
-function partAtTruncates(events: readonly FetchedEvent[]): FetchedEvent[][] {
-  const parts: FetchedEvent[][] = [[]];
-  for (const event of events) {
-    if (event.statement === TRUNCATE) parts.push([event], []);
-    else parts.at(-1)!.push(event);
-  }
-  return parts.filter((part) => part.length > 0);
 }
 
 /** Whether a request would be answered, or given up, while this drain has its lease and its time.

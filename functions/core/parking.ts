@@ -43,7 +43,8 @@ export function isOfTopic({ code, scope }: { code: string; scope: "key" | "topic
 
 /**
  * What is parked and may be tried again, in order and in parts within the limits. An event that
- * was refused for good stays, and so does all that is behind it; another lane's is left to it.
+ * was refused for good stays, and so does all that is behind it; another lane's is left to it. A
+ * TRUNCATE comes alone.
  *
  * @param parked by id
  * @param blocked what stays is added to it; add what is refused again before taking the next part
@@ -65,8 +66,14 @@ export function* dueEvents(
       }
       blocked.add(event, isTopicRefused);
     } else {
+      const isTruncate = event.statement === TRUNCATE;
+      if (isTruncate && due.events.length > 0) {
+        yield due.events;
+        due = new Due();
+      }
       due.add(event);
-      if (due.events.length < limits.eventsMax && due.bytes < limits.bytesMax) continue;
+      if (!isTruncate && due.events.length < limits.eventsMax && due.bytes < limits.bytesMax)
+        continue;
       yield due.events;
       due = new Due();
     }

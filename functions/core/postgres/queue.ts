@@ -199,7 +199,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
    * transactions that `delivered` shows in progress and that have ended since; read by
    * transaction. So what was delivered is not read again, however long a writer stays open.
    *
-   * Only as many events are measured as fit by their stored size; text is never smaller.
+   * Only as many events are measured as fit by their stored size; text is never smaller. A
+   * TRUNCATE, which is about every key of its topic, makes a batch of its own.
    *
    * @param drawnId of the lease; "0" when nothing is to be settled
    */
@@ -279,15 +280,13 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     const targetId = position.targetId ?? deliveredIdOf(position, drawnId);
     const isWhole = rows.length === Number(rows[0]?.count ?? 0) && rows.length < limits.eventsMax;
     const under = { ...position, target, targetId };
-    const upTo = (id: string) => ({ ...under, lastId: id });
-    const truncate = lanes > 1 ? rows.findIndex(({ statement }) => statement === TRUNCATE) : -1;
-    if (truncate >= 0) {
-      const events = rows.slice(0, truncate).map(toEvent);
-      const after = upTo(rows[truncate - 1]?.id ?? position.lastId);
-      return { events, after, isPaused, isBeforeTruncate: true };
-    }
-    const after = isWhole ? passed(under) : upTo(rows.at(-1)!.id);
-    return { events: rows.map(toEvent), after, isPaused, isBeforeTruncate: false };
+    const truncate = rows.findIndex(({ statement }) => statement === TRUNCATE);
+    const isAlone = truncate === 0 && lanes === 1;
+    const taken = truncate < 0 ? rows : rows.slice(0, isAlone ? 1 : truncate);
+    const isAll = isWhole && taken.length === rows.length;
+    const after = isAll ? passed(under) : { ...under, lastId: taken.at(-1)?.id ?? position.lastId };
+    const isBeforeTruncate = truncate >= 0 && lanes > 1;
+    return { events: taken.map(toEvent), after, isPaused, isBeforeTruncate };
   }
 
   /**
