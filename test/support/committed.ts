@@ -77,7 +77,8 @@ async function writeEnds(
   const producer = client.producer();
   await producer.connect();
   for (const partition of partitions) {
-    const messages = [{ value: "", partition, headers: { [END_HEADER]: end } }];
+    // A compacted topic takes none without a key.
+    const messages = [{ key: end, value: "", partition, headers: { [END_HEADER]: end } }];
     const [answer] = await producer.send({ topic, messages });
     if (answer?.errorCode !== 0) throw new Error(`Partition ${partition} took no message.`);
   }
