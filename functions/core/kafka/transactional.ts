@@ -131,7 +131,8 @@ export function createTransactionalProducer(
         failure = failureOf(error, settings);
         failures += 1;
         if (!isWorthRetrying(failure, isKept) || failures > RETRIES_MAX) {
-          throw gaveUp(failure, settings);
+          const isNamed = failure.type !== NO_COORDINATOR;
+          throw isNamed ? gaveUp(failure, settings) : transactionRefused(settings, failure);
         }
         await sleep(Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX));
       }
@@ -162,8 +163,15 @@ export function createTransactionalProducer(
 /* What Kafka says of a producer with an old epoch; brokers name it the first way to old clients. */
 const FENCED = new Set(["INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"]);
 
-/* Trying again does not help until somebody acts. */
+/** What kafkajs makes of every answer to the question who coordinates, a refusal included. */
+const NO_COORDINATOR = "KafkaJSGroupCoordinatorNotFound";
+
+/* Trying again does not help until somebody acts; but for NO_COORDINATOR. */
 const WAYS_OUT: Record<string, string> = {
+  [NO_COORDINATOR]:
+    "Grant Describe and Write on the transactional id and Describe and Read on the group (in IAM: " +
+    "kafka-cluster:DescribeTransactionalId, AlterTransactionalId, DescribeGroup, AlterGroup); or " +
+    "the cluster has too few brokers for its own topics of transactions and offsets.",
   TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
     "Grant Describe and Write on the transactional id (in IAM: kafka-cluster:" +
     "DescribeTransactionalId, AlterTransactionalId).",
@@ -187,7 +195,8 @@ function failureOf(error: unknown, settings: TransactionalSettings): Failure {
   if (error instanceof NotStored) throw error.cause;
   const failure = classify(error);
   if (FENCED.has(failure.type)) throw fencedOff(settings, failure);
-  if (WAYS_OUT[failure.type]) throw transactionRefused(settings, failure);
+  const isFinal = WAYS_OUT[failure.type] !== undefined && failure.type !== NO_COORDINATOR;
+  if (isFinal) throw transactionRefused(settings, failure);
   return failure;
 }
 
