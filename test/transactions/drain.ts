@@ -7,7 +7,7 @@ import {
   createTransactionalProducer,
   type TransactionalSettings,
 } from "../../functions/core/kafka/transactional.ts";
-import { Journal } from "./journal.ts";
+import { Journal, LeaseLost } from "./journal.ts";
 import { batchOf, type Stream } from "./stream.ts";
 
 /** Where the process stops itself, for the test to kill it or to let it go on. */
@@ -29,11 +29,12 @@ export interface Job {
 const FAILURES_MAX = 3;
 
 const { settings, stream, journal: path, stop } = JSON.parse(process.argv[2]!) as Job;
-const journal = new Journal(path);
+const journal = new Journal(path, randomUUID());
 const producer = createTransactionalProducer(settings);
 let failures = 0;
 let mustFence = true;
 
+journal.append({ taken: true });
 while (journal.settled < stream.batches) {
   try {
     if (mustFence) await fence();
@@ -41,15 +42,21 @@ while (journal.settled < stream.batches) {
     if (journal.settled < stream.batches) await sendNext();
     failures = 0;
   } catch (error) {
+    if (error instanceof LeaseLost) end("LEASE_LOST");
     if (!(error instanceof ProduceError)) throw error;
     mustFence = true;
     failures += 1;
+    if (error.code === "FENCED" || failures > FAILURES_MAX) end(error.code);
     writeSync(1, `${error.code}\n`);
-    if (error.code === "FENCED" || failures > FAILURES_MAX) process.exit(1);
   }
 }
 await producer.close();
 process.exit(0);
+
+function end(reason: string): never {
+  writeSync(1, `${reason}\n`);
+  process.exit(1);
+}
 
 /** A batch that was begun is settled if it is in Kafka, and otherwise forgotten. */
 async function fence(): Promise<void> {

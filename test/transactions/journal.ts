@@ -1,39 +1,73 @@
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { BatchName } from "../../functions/core/kafka/transactional.ts";
 
-type Entry = { begun: BatchName } | { settled: BatchName };
+type Entry = { taken: true } | { begun: BatchName } | { settled: BatchName };
 
-/** What a database would know of a stream: one line for each batch begun and each settled. */
+/** Another process has taken the journal. */
+export class LeaseLost extends Error {
+  override readonly name = "LeaseLost";
+}
+
+/**
+ * What a database would know of a stream: a file with a line for each batch begun and each settled.
+ * As in the queue's log, whoever takes it last owns it, and what others append is void.
+ */
 export class Journal {
   readonly #path: string;
-  readonly #entries: Entry[];
+  readonly #token: string;
+  #owner = "";
+  #bytesRead = 0;
+  #settled = 0;
+  #begun: BatchName | null = null;
+  readonly #ids = new Set<string>();
 
-  constructor(path: string) {
+  constructor(path: string, token = "") {
     this.#path = path;
-    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-    // A process that was killed may have left half a line: that entry was never made.
-    const lines = text.split("\n").slice(0, -1);
-    this.#entries = lines.map((line) => JSON.parse(line) as Entry);
+    this.#token = token;
+    this.#read();
   }
 
   /** The number of the last batch settled; 0 before the first. */
   get settled(): number {
-    const last = this.#entries.findLast((entry) => "settled" in entry);
-    return Number(last?.settled.number ?? 0);
+    return this.#settled;
   }
 
   /** The batch that was begun and not settled. */
   get begun(): BatchName | null {
-    const last = this.#entries.at(-1);
-    return last && "begun" in last ? last.begun : null;
+    return this.#begun;
   }
 
   knows(id: string): boolean {
-    return this.#entries.some((entry) => "begun" in entry && entry.begun.id === id);
+    return this.#ids.has(id);
   }
 
+  /** @throws {LeaseLost} when another one has taken it: nothing was appended then */
   append(entry: Entry): void {
-    appendFileSync(this.#path, `${JSON.stringify(entry)}\n`);
-    this.#entries.push(entry);
+    appendFileSync(this.#path, `${JSON.stringify({ ...entry, token: this.#token })}\n`);
+    this.#read();
+    if (this.#owner !== this.#token) throw new LeaseLost("Another process has the journal.");
+  }
+
+  #read(): void {
+    const file = openSync(this.#path, "a+");
+    const bytes = Buffer.alloc(fstatSync(file).size - this.#bytesRead);
+    readSync(file, bytes, 0, bytes.length, this.#bytesRead);
+    closeSync(file);
+    this.#bytesRead += bytes.length;
+    for (const line of bytes.toString().split("\n")) {
+      if (line !== "") this.#apply(JSON.parse(line) as Entry & { token: string });
+    }
+  }
+
+  #apply(entry: Entry & { token: string }): void {
+    if ("taken" in entry) this.#owner = entry.token;
+    else if (entry.token !== this.#owner) return;
+    else if ("begun" in entry) {
+      this.#begun = entry.begun;
+      this.#ids.add(entry.begun.id);
+    } else {
+      this.#begun = null;
+      this.#settled = Number(entry.settled.number);
+    }
   }
 }
