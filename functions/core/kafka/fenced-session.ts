@@ -45,7 +45,7 @@ const MARKER_PARTITIONS = 2;
 /** The coordinator answers CONCURRENT_TRANSACTIONS while it finishes the transaction before: some
  *  milliseconds. These are about 3 s. */
 const BEGIN_TRIES_MAX = 40;
-const BEGIN_PAUSE_MS = 2;
+const BEGIN_PAUSE_MS = 4;
 const BEGIN_PAUSE_MS_MAX = 100;
 
 /** What was committed shows a few milliseconds later. These are about 3 s. */
