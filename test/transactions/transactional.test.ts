@@ -19,13 +19,13 @@ async function valuesIn(topic: string): Promise<string[]> {
   return (await readCommitted(cluster.brokers, topic)).map(({ value }) => value);
 }
 
-/** What Kafka holds, transactions or not. */
-async function endsOf(topic: string): Promise<number> {
+/** The offset after what is committed or aborted in a topic's only partition. */
+async function endOf(topic: string): Promise<number> {
   const admin = kafkaClient(cluster.brokers).admin();
   await admin.connect();
-  const offsets = await admin.fetchTopicOffsets(topic);
+  const [partition] = await admin.fetchTopicOffsets(topic);
   await admin.disconnect();
-  return offsets.reduce((sum, { high }) => sum + Number(high), 0);
+  return Number(partition!.high);
 }
 
 describe("the transactional producer", () => {
@@ -91,11 +91,30 @@ describe("the transactional producer", () => {
       mayStart: () => ++asked <= 4,
     });
     await expect(sending).rejects.toMatchObject({ code: "LEASE_TOO_SHORT" });
-    expect(await endsOf(topic)).toBeGreaterThan(10);
     expect(await valuesIn(topic)).toEqual([]);
+    expect(await endOf(topic)).toBeGreaterThan(10);
     expect(await producer.fence()).toBeNull();
     await producer.send(messages(topic, 0, 100), newBatch(1));
     expect(await valuesIn(topic)).toHaveLength(100);
+  });
+
+  test("a message for all partitions is in each of them once, between those before and after it", async () => {
+    const topic = newTopic();
+    await createTopic(cluster.brokers, topic, { partitions: 3 });
+    const producer = producerFor(settingsFor(cluster.brokers));
+    await producer.fence();
+    const truncate = { ...message(topic, null, "truncate"), broadcast: true };
+    const content = [...messages(topic, 0, 30), truncate, ...messages(topic, 30, 30)];
+    await producer.send(content, newBatch(1));
+    const read = await readCommitted(cluster.brokers, topic);
+    expect(read).toHaveLength(60 + 3);
+    for (const partition of [0, 1, 2]) {
+      const values = read.filter((one) => one.partition === partition).map(({ value }) => value);
+      const [before, after] = [values.indexOf("truncate"), values.lastIndexOf("truncate")];
+      expect(before).toBe(after);
+      expect(values.slice(0, before).every((value) => Number(value) < 30)).toBe(true);
+      expect(values.slice(after + 1).every((value) => Number(value) >= 30)).toBe(true);
+    }
   });
 
   test("what Kafka refuses is found and told before the commit, and all else is committed", async () => {
@@ -122,7 +141,6 @@ describe("the transactional producer", () => {
     const report = await producer.send(content, batch, {
       beforeCommit: async (refused) => {
         told.push([...refused.keys()]);
-        expect(await endsOf(small)).toBeGreaterThan(0);
       },
     });
     expect(codes(report)).toEqual([
@@ -147,11 +165,12 @@ describe("the transactional producer", () => {
     const producer = producerFor(settingsFor(cluster.brokers));
     await producer.fence();
     expect(codes(await producer.send(messages(topic, 0, 200), newBatch(1)))).toEqual([]);
-    const before = await endsOf(topic);
+    expect(await valuesIn(topic)).toHaveLength(200);
+    const before = await endOf(topic);
     expect(codes(await producer.send(messages(topic, 200, 200), newBatch(2)))).toEqual([]);
-    // 200 messages and the marker of one transaction: nothing of it was sent twice.
-    expect((await endsOf(topic)) - before).toBe(201);
     expect(await valuesIn(topic)).toEqual(Array.from({ length: 400 }, (_, n) => String(n)));
+    // 200 messages, the marker of one transaction, and the reader's: nothing was sent twice.
+    expect((await endOf(topic)) - before).toBe(202);
   });
 
   test("what was refused cannot be stored: nothing is committed, and the error comes through", async () => {
