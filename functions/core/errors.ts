@@ -17,6 +17,8 @@ export class ConfigError extends Error {
  * - KAFKA_AUTHENTICATION: Kafka does not accept who we say we are
  * - LEASE_TOO_SHORT: the caller allowed no further request
  * - TOO_MANY_REFUSED: Kafka refuses more of its messages than the caller allowed
+ * - FENCED: another producer has taken over, or the transaction took too long
+ * - TRANSACTION_REFUSED: Kafka does not allow its transactions
  *
  * And why a topic was not created: TOPIC_REFUSED, or one of the first two.
  */
@@ -25,6 +27,8 @@ export type ProduceErrorCode =
   | "KAFKA_AUTHENTICATION"
   | "LEASE_TOO_SHORT"
   | "TOO_MANY_REFUSED"
+  | "FENCED"
+  | "TRANSACTION_REFUSED"
   | "TOPIC_REFUSED";
 
 /**

@@ -193,7 +193,7 @@ describe("the producer", () => {
     const { table, topic } = newTable();
     await createTopic(cluster.brokers, topic);
     const messages = [
-      message(table, "a"),
+      message(table, "b"),
       message(table, "b", ofSize(2_000)),
       message(table, "a"),
       message(table, "b"),

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import { newest, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
+import { type Random, randomFrom } from "../support/random.ts";
 import { startCommand } from "./command.ts";
 import {
   drainToKafka,
@@ -51,19 +52,6 @@ const TABLES = {
 } as const;
 
 type Table = keyof typeof TABLES;
-
-type Random = (below: number) => number;
-
-/** The same numbers for the same seed. mulberry32 */
-function randomFrom(seed: number): Random {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4_294_967_296) * below);
-  };
-}
 
 function pick<Item>(random: Random, items: readonly Item[]): Item {
   return items[random(items.length)]!;

@@ -18,8 +18,8 @@ export interface Lane {
   cuts: number[][];
   /** Of the last cut; infinite before the first. */
   lastCutBytes: number;
-  /** Keys, as latin1, whose later messages must wait. */
-  refusedKeys: Set<string>;
+  /** Key, as latin1 → the position from which its messages must wait. */
+  refusedKeys: Map<string, number>;
 }
 
 /** What goes to one partition in one request. */
@@ -31,14 +31,25 @@ export interface RecordBatch {
   bytes: number;
 }
 
+/** What was learned of a batch's messages before. */
+export interface Known {
+  /** By position in the batch: these are not sent, nor what is behind them. */
+  refused: ReadonlyMap<number, Refusal>;
+  /** Topic → bytes of a record batch that it takes, where that is less than `requestBytesMax`. */
+  batchBytesMax: ReadonlyMap<string, number>;
+}
+
+const NOTHING_KNOWN: Known = { refused: new Map(), batchBytesMax: new Map() };
+
 /** The part of a batch that is neither acknowledged nor refused, in order. */
 export class Outbox {
   /** By position in the batch. */
-  readonly refused = new Map<number, Refusal>();
+  readonly refused: Map<number, Refusal>;
   readonly #messages: readonly Message[];
   readonly #settings: ProducerSettings;
   readonly #apart: ReadonlySet<string>;
   readonly #turn: number;
+  readonly #known: Known;
   /** Topic → positions of its messages that have no partition yet. */
   readonly #unplaced = new Map<string, number[]>();
   /** Topic → its partitions, once placed. */
@@ -48,18 +59,23 @@ export class Outbox {
   /**
    * @param apart topics whose record batches are sent alone
    * @param turn picks the partition of the messages without key
+   * @param known what an earlier outbox with the same messages has found
    */
   constructor(
     messages: readonly Message[],
     settings: ProducerSettings,
     apart: ReadonlySet<string>,
     turn: number,
+    known: Known = NOTHING_KNOWN,
   ) {
+    this.refused = new Map(known.refused);
+    this.#known = known;
     this.#messages = messages;
     this.#settings = settings;
     this.#apart = apart;
     this.#turn = turn;
     messages.forEach(({ topic }, index) => {
+      if (known.refused.get(index)?.scope === "topic") return;
       const indexes = this.#unplaced.get(topic);
       if (indexes === undefined) this.#unplaced.set(topic, [index]);
       else indexes.push(index);
@@ -85,7 +101,7 @@ export class Outbox {
       partition,
       cuts: [],
       lastCutBytes: Number.POSITIVE_INFINITY,
-      refusedKeys: new Set(),
+      refusedKeys: new Map(),
     }));
     this.#lanes.set(topic, lanes);
     for (const index of indexes) {
@@ -167,10 +183,13 @@ export class Outbox {
   #append(lane: Lane, index: number): void {
     const { requestBytesMax, messageBytesMax } = this.#settings;
     const { bytes } = this.#messages[index]!;
-    if (this.#refuseIfBehind(lane, index)) return;
+    const batchBytesMax = this.#known.batchBytesMax.get(lane.topic) ?? requestBytesMax;
+    const known = this.#known.refused.get(index);
+    if (known) this.#refuse(lane, index, known);
+    if (known || this.#refuseIfBehind(lane, index)) return;
     if (RECORD_BATCH_BYTES + bytes > messageBytesMax) {
       this.#refuse(lane, index, tooLarge(lane.topic, RECORD_BATCH_BYTES + bytes, messageBytesMax));
-    } else if (lane.lastCutBytes + bytes > requestBytesMax) {
+    } else if (lane.lastCutBytes + bytes > Math.min(requestBytesMax, batchBytesMax)) {
       lane.cuts.push([index]);
       lane.lastCutBytes = RECORD_BATCH_BYTES + bytes;
     } else {
@@ -182,13 +201,17 @@ export class Outbox {
   #refuse(lane: Lane, index: number, refusal: Refusal): void {
     this.refused.set(index, refusal);
     const { key } = this.#messages[index]!;
-    if (key !== null) lane.refusedKeys.add(key.toString("latin1"));
+    if (key === null) return;
+    const name = key.toString("latin1");
+    lane.refusedKeys.set(name, Math.min(index, lane.refusedKeys.get(name) ?? index));
   }
 
   #refuseIfBehind(lane: Lane, index: number): boolean {
     if (lane.refusedKeys.size === 0) return false;
     const { key } = this.#messages[index]!;
-    if (key === null || !lane.refusedKeys.has(key.toString("latin1"))) return false;
+    if (key === null) return false;
+    const first = lane.refusedKeys.get(key.toString("latin1"));
+    if (first === undefined || index < first) return false;
     this.refused.set(index, behindRefused(lane.topic, "key"));
     return true;
   }

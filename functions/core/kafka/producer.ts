@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Admin, CompressionTypes, type Producer as KafkaProducer } from "kafkajs";
+import {
+  type Admin,
+  CompressionTypes,
+  type Producer as KafkaProducer,
+  type ProducerConfig,
+} from "kafkajs";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { advice } from "./advice.ts";
@@ -63,9 +68,9 @@ speedUpEncoder();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
-const RETRIES_MAX = 6;
-const RETRY_PAUSE_MS = 100;
-const RETRY_PAUSE_MS_MAX = 1_600;
+export const RETRIES_MAX = 6;
+export const RETRY_PAUSE_MS = 100;
+export const RETRY_PAUSE_MS_MAX = 1_600;
 
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
 
@@ -177,13 +182,17 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
   return { send, open, close };
 }
 
-interface Connection {
+export interface Connection {
   admin: Admin;
   producer: KafkaProducer;
   topics: Topics;
 }
 
-async function connect(settings: ProducerSettings, turn: number): Promise<Connection> {
+export async function connect(
+  settings: ProducerSettings,
+  turn: number,
+  transactions: Pick<ProducerConfig, "transactionalId" | "transactionTimeout"> = {},
+): Promise<Connection> {
   const kafka = kafkaClient(settings, turn);
   const admin = kafka.admin();
   const producer = kafka.producer({
@@ -192,6 +201,7 @@ async function connect(settings: ProducerSettings, turn: number): Promise<Connec
     allowAutoTopicCreation: false,
     metadataMaxAge: PARTITIONS_AGE_MS_MAX,
     createPartitioner,
+    ...transactions,
   });
   const connection = { admin, producer, topics: new Topics(admin, settings.createTopics ?? null) };
   const opened = await Promise.allSettled([admin.connect(), producer.connect()]);
@@ -203,7 +213,7 @@ async function connect(settings: ProducerSettings, turn: number): Promise<Connec
   return connection;
 }
 
-async function disconnect({ admin, producer }: Connection): Promise<void> {
+export async function disconnect({ admin, producer }: Connection): Promise<void> {
   await Promise.allSettled([admin.disconnect(), producer.disconnect()]);
 }
 
@@ -213,8 +223,8 @@ async function disconnect({ admin, producer }: Connection): Promise<void> {
  * @returns those that kafkajs did not send: its answer lacks them, and it reports no error
  * @throws when one of them failed; the others may be stored, now or later
  */
-async function produce(
-  producer: KafkaProducer,
+export async function produce(
+  producer: Pick<KafkaProducer, "sendBatch">,
   request: readonly RecordBatch[],
   { requestTimeoutMs, compression = "none" }: ProducerSettings,
 ): Promise<RecordBatch[]> {
@@ -243,7 +253,7 @@ function toKafkajs({ lane: { partition }, messages }: RecordBatch) {
   }));
 }
 
-function assertMayStart(mayStart: () => boolean): void {
+export function assertMayStart(mayStart: () => boolean): void {
   if (mayStart()) return;
   throw new ProduceError(
     "The time left does not suffice for another request to Kafka. The batch is to be sent again.",
@@ -251,7 +261,7 @@ function assertMayStart(mayStart: () => boolean): void {
   );
 }
 
-function tooManyRefused(refused: number, refusedMax: number): ProduceError {
+export function tooManyRefused(refused: number, refusedMax: number): ProduceError {
   return new ProduceError(`Kafka refuses ${refused} messages of the batch; ${refusedMax} may be.`, {
     code: "TOO_MANY_REFUSED",
     retriable: true,
@@ -260,11 +270,11 @@ function tooManyRefused(refused: number, refusedMax: number): ProduceError {
 
 /** @param isKept the connection was there before: what fails on it may not on a new one, such as
  *  the renewal of a session under a role whose name has changed */
-function isWorthRetrying({ kind }: Failure, isKept: boolean): boolean {
+export function isWorthRetrying({ kind }: Failure, isKept: boolean): boolean {
   return kind === "later" || kind === "missing" || (kind === "authentication" && isKept);
 }
 
-function gaveUp(failure: Failure, settings: ProducerSettings): ProduceError {
+export function gaveUp(failure: Failure, settings: ProducerSettings): ProduceError {
   const { kind, type, cause } = failure;
   const address = settings.brokers.join(",");
   const [code, what] =

@@ -1,0 +1,223 @@
+import type { Transaction } from "kafkajs";
+import { ProduceError } from "../errors.ts";
+import type { Message } from "../message.ts";
+import {
+  classify,
+  type Failure,
+  NotAcknowledged,
+  type Refusal,
+  refusedByKafka,
+} from "./failures.ts";
+import {
+  type BatchName,
+  beginBatch,
+  type FencedSession,
+  type TransactionalSettings,
+} from "./fenced-session.ts";
+import { Outbox, type RecordBatch } from "./outbox.ts";
+import { assertMayStart, gaveUp, produce, type SendOptions, tooManyRefused } from "./producer.ts";
+
+export interface TransactionalSendOptions extends SendOptions {
+  /**
+   * Called when Kafka has refused some messages and taken all others, before these are committed.
+   * Store what was refused under the batch's id: a process that dies after the commit has nobody
+   * else to tell. When it throws, nothing is committed, and the send ends with its error. The last
+   * call counts, with nothing refused if it comes to that.
+   */
+  beforeCommit?: (refused: ReadonlyMap<number, Refusal>) => Promise<void>;
+}
+
+/** What `beforeCommit` has thrown. */
+export class NotStored extends Error {
+  override readonly name = "NotStored";
+}
+
+/** Times that a batch is searched for what Kafka refuses; each search finds all that it meets. */
+const SEARCHES_MAX = 4;
+
+const NOBODY_APART: ReadonlySet<string> = new Set();
+
+interface FailedRequest {
+  request: RecordBatch[];
+  error: unknown;
+}
+
+/** A batch on its way: transactions, one after the other, until one is committed. */
+export class Delivery {
+  /** By position in the batch: what was refused when a commit was asked for; null before that. */
+  committing: ReadonlyMap<number, Refusal> | null = null;
+  readonly #messages: readonly Message[];
+  readonly #batch: BatchName;
+  readonly #options: TransactionalSendOptions;
+  readonly #settings: TransactionalSettings;
+  /** Topic → what it was found to take, for this batch and later ones. */
+  readonly #batchBytesMax: Map<string, number>;
+  readonly #turn: number;
+  #refused: ReadonlyMap<number, Refusal> = new Map();
+  #isToSearch = false;
+  #searches = 0;
+  #hasTold = false;
+
+  constructor(
+    messages: readonly Message[],
+    batch: BatchName,
+    options: TransactionalSendOptions,
+    settings: TransactionalSettings,
+    batchBytesMax: Map<string, number>,
+    turn: number,
+  ) {
+    this.#messages = messages;
+    this.#batch = batch;
+    this.#options = options;
+    this.#settings = settings;
+    this.#batchBytesMax = batchBytesMax;
+    this.#turn = turn;
+  }
+
+  /**
+   * Send the batch in one transaction and commit it; or, when the transaction before has met a
+   * refusal, find all messages that are refused in one that is never committed. A session serves
+   * until this returns null or throws.
+   *
+   * @returns by position, what was refused of the committed batch; null when it is not committed,
+   *   and the next attempt knows better what to send
+   * @throws when it is not known what became of a request
+   */
+  async attempt(session: FencedSession): Promise<ReadonlyMap<number, Refusal> | null> {
+    const known = { refused: this.#refused, batchBytesMax: this.#batchBytesMax };
+    const outbox = new Outbox(this.#messages, this.#settings, NOBODY_APART, this.#turn, known);
+    await session.topics.placeMessages(outbox);
+    this.#assertNotTooMany(outbox);
+    if (this.#isToSearch) await this.#search(session, outbox);
+    else if (await this.#deliver(session, outbox)) return outbox.refused;
+    return null;
+  }
+
+  async #deliver(session: FencedSession, outbox: Outbox): Promise<boolean> {
+    this.committing = null;
+    const transaction = await beginBatch(session, this.#settings, this.#batch);
+    try {
+      while (!outbox.isEmpty()) {
+        const failed = await this.#sendAll(transaction, outbox);
+        for (const { error } of failed) if (!isRefusal(classify(error))) throw error;
+        if (failed.length > 0) {
+          this.#startSearch(classify(failed[0]!.error));
+          await abort(transaction);
+          return false;
+        }
+      }
+      await this.#tell(outbox.refused);
+      assertMayStart(this.#mayStart);
+    } catch (error) {
+      if (isAnswered(error)) await abort(transaction);
+      throw error;
+    }
+    this.committing = outbox.refused;
+    await transaction.commit();
+    return true;
+  }
+
+  /** Messages that Kafka takes leave nothing but bytes in its log, which no reader of committed
+   *  messages sees. */
+  async #search({ producer }: FencedSession, outbox: Outbox): Promise<void> {
+    outbox.isolateFromNowOn();
+    const transaction = await producer.transaction();
+    try {
+      while (!outbox.isEmpty()) {
+        const failed = await this.#sendAll(transaction, outbox);
+        for (const { request, error } of failed) {
+          const failure = classify(error);
+          if (failure.kind !== "message" && failure.kind !== "topic") throw error;
+          this.#refuse(outbox, request[0]!, failure);
+        }
+        this.#assertNotTooMany(outbox);
+      }
+    } catch (error) {
+      if (isAnswered(error)) await abort(transaction);
+      throw error;
+    }
+    this.#refused = outbox.refused;
+    this.#isToSearch = false;
+    await abort(transaction);
+  }
+
+  /** @returns what failed; it is back in the outbox, and nothing is under way any more, unless the
+   *   error is one that leaves that open. The first such is thrown by those who look at it. */
+  async #sendAll(
+    transaction: Pick<Transaction, "sendBatch">,
+    outbox: Outbox,
+  ): Promise<FailedRequest[]> {
+    const failed: FailedRequest[] = [];
+    await Promise.all(
+      outbox.takeRequests().map(async (request) => {
+        try {
+          assertMayStart(this.#mayStart);
+          const unsent = await produce(transaction, request, this.#settings);
+          if (unsent.length > 0) failed.push({ request, error: new NotAcknowledged() });
+        } catch (error) {
+          failed.push({ request, error });
+        }
+      }),
+    );
+    for (const { request } of failed) outbox.putBack(request);
+    return failed.sort((a, b) => Number(isAnswered(a.error)) - Number(isAnswered(b.error)));
+  }
+
+  #refuse(outbox: Outbox, { lane, bytes }: RecordBatch, failure: Failure): void {
+    const { topic } = lane;
+    const refusal = refusedByKafka(failure, topic);
+    if (TOO_LARGE.has(failure.type)) {
+      // It takes less than these, so half of them is no less than half of what it takes.
+      const half = Math.floor(bytes / 2);
+      this.#batchBytesMax.set(topic, Math.min(half, this.#batchBytesMax.get(topic) ?? half));
+    }
+    if (failure.kind === "topic") outbox.refuseTopic(topic, refusal);
+    else outbox.splitOrRefuse(lane, refusal);
+  }
+
+  #startSearch(failure: Failure): void {
+    this.#searches += 1;
+    if (this.#searches > SEARCHES_MAX) throw gaveUp(failure, this.#settings);
+    this.#isToSearch = true;
+  }
+
+  async #tell(refused: ReadonlyMap<number, Refusal>): Promise<void> {
+    if (refused.size === 0 && !this.#hasTold) return;
+    this.#hasTold = true;
+    try {
+      await this.#options.beforeCommit?.(refused);
+    } catch (cause) {
+      throw new NotStored("What Kafka has refused was not stored.", { cause });
+    }
+  }
+
+  #assertNotTooMany({ refused }: Outbox): void {
+    const { refusedMax = Number.POSITIVE_INFINITY } = this.#options;
+    if (refused.size > refusedMax) throw tooManyRefused(refused.size, refusedMax);
+  }
+
+  get #mayStart(): () => boolean {
+    return this.#options.mayStart ?? (() => true);
+  }
+}
+
+const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
+
+/** Partitions of one request are added to a transaction all or none: this is of the others. */
+const OPERATION_NOT_ATTEMPTED = "OPERATION_NOT_ATTEMPTED";
+
+function isRefusal({ kind, type }: Failure): boolean {
+  return kind === "message" || kind === "topic" || type === OPERATION_NOT_ATTEMPTED;
+}
+
+/** Whether nothing is under way to Kafka after this error: a transaction that is aborted while
+ *  something is may get it afterwards, and older brokers then leave it open for good. */
+function isAnswered(error: unknown): boolean {
+  if (error instanceof ProduceError || error instanceof NotStored) return true;
+  return isRefusal(classify(error));
+}
+
+/** So that readers need not wait for the next session to do it. */
+async function abort(transaction: Transaction): Promise<void> {
+  await transaction.abort().catch(() => {});
+}

@@ -1,0 +1,65 @@
+import { randomUUID } from "node:crypto";
+import { onTestFinished } from "vitest";
+import {
+  type BatchName,
+  createTransactionalProducer,
+  type TransactionalProducer,
+  type TransactionalSettings,
+} from "../../functions/core/kafka/transactional.ts";
+import type { Message } from "../../functions/core/message.ts";
+
+/** Settings under names that no other test has. */
+export function settingsFor(
+  brokers: string[],
+  more: Partial<TransactionalSettings> = {},
+): TransactionalSettings {
+  const name = `pg2kafka.${randomUUID()}`;
+  return {
+    brokers,
+    clientId: "test",
+    requestTimeoutMs: 5_000,
+    connectionTimeoutMs: 2_000,
+    requestBytesMax: 900_000,
+    messageBytesMax: 1_000_000,
+    transactionalId: name,
+    groupId: name,
+    markerTopic: `${name}.batches`,
+    transactionTimeoutMs: 20_000,
+    ...more,
+  };
+}
+
+/** A producer that is closed when the test has finished. */
+export function producerFor(settings: TransactionalSettings): TransactionalProducer {
+  const producer = createTransactionalProducer(settings);
+  onTestFinished(async () => await producer.close());
+  return producer;
+}
+
+export function newTopic(): string {
+  return `pg2kafka.test.${randomUUID()}`;
+}
+
+export function newBatch(number: number): BatchName {
+  return { number: String(number), id: randomUUID() };
+}
+
+/** A message whose value is all there is to tell it by. */
+export function message(topic: string, key: string | null, value: string): Message {
+  return {
+    topic,
+    key: key === null ? null : Buffer.from(key),
+    value: Buffer.from(value),
+    headers: {},
+    timestampMs: "1700000000000",
+    broadcast: false,
+    bytes: value.length + 100,
+  };
+}
+
+/** `count` messages, numbered from `from`, of `keys` keys in turn. */
+export function messages(topic: string, from: number, count: number, keys = 10): Message[] {
+  return Array.from({ length: count }, (_, n) =>
+    message(topic, `key ${(from + n) % keys}`, String(from + n)),
+  );
+}
