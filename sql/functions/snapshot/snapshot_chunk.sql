@@ -32,6 +32,8 @@ set extra_float_digits = '1'
 set bytea_output = 'hex'
 as $$
 declare
+  -- A first small step tells whether Kafka takes the events.
+  c_first_rows_max constant integer := 100;
   -- Before Postgres 14 each line of each block has to be named.
   c_blocks_max constant integer := case when current_setting('server_version_num')::integer < 140000 then 64 else 1024 end;
   v_scan pg2kafka.snapshot_scans := pg2kafka.place_scan(p_id, p_lane, p_lanes);
@@ -76,7 +78,8 @@ begin
     into seen, rows, v_last, v_is_cut
     using (pg_identify_object_as_address('pg_class'::regclass, v_snapshot.relation, 0)).object_names,
       format('(%s,%s)', v_scan.block, v_scan.line)::tid, format('(%s,0)', v_to_block)::tid,
-      pg2kafka.lines_of(v_scan.block, v_to_block), v_snapshot.keys, p_rows_max, p_bytes_max;
+      pg2kafka.lines_of(v_scan.block, v_to_block), v_snapshot.keys,
+      case when v_number = 0 then least(p_rows_max, c_first_rows_max) else p_rows_max end, p_bytes_max;
     v_scan.rows := v_scan.rows + rows;
     v_scan.blocks_done := v_scan.blocks_done - v_scan.block;
     if v_is_cut then
