@@ -193,6 +193,7 @@ function toMetrics(report?: DrainReport, status?: QueueStatus): MetricValues {
       Backlog: status.backlog,
       Parked: status.parked,
       QueueBytes: status.queueBytes,
+      SnapshotRowsLeft: status.snapshotRowsLeft,
     }),
   };
 }

@@ -63,8 +63,7 @@ function charts({ service, functionName }: MetricSource): Chart[] {
   ];
   return [
     { title: "Lag: age of the oldest event", rows: [own("LagMs", { stat: "Maximum" })] },
-    // A snapshot's rows are events like others: what is left of it is what is left here.
-    { title: "Backlog, snapshots included", rows: [own("Backlog", { stat: "Maximum" })] },
+    { title: "Backlog", rows: [own("Backlog", { stat: "Maximum" })] },
     {
       title: "Delivered",
       label: "events a second",
@@ -88,6 +87,10 @@ function charts({ service, functionName }: MetricSource): Chart[] {
       rows: [own("DurationMs", { stat: "Maximum" }), own("TimeLeftMs", { stat: "Minimum" })],
     },
     { title: "Queue on disk", rows: [own("QueueBytes", { stat: "Maximum" })] },
+    {
+      title: "Rows that snapshots have still to read",
+      rows: [own("SnapshotRowsLeft", { stat: "Maximum" })],
+    },
   ];
 }
 

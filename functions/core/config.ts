@@ -13,6 +13,8 @@ export interface RelayLimits {
   parked: ParkedLimits;
   leaseMs: number;
   requestTimeoutMs: number;
+  /** Percent of the batches that go to snapshots of tables while there are live events. */
+  snapshotShare: number;
   /** Of the invocation's time, kept to settle and to answer. */
   marginMs: number;
 }
@@ -74,6 +76,7 @@ export function readConfig(env: Environment): Config {
       parked: { eventsMax: numbers.PARKED_EVENTS_MAX, bytesMax: numbers.PARKED_BYTES_MAX },
       leaseMs: numbers.LEASE_MS,
       requestTimeoutMs: numbers.REQUEST_TIMEOUT_MS,
+      snapshotShare: numbers.SNAPSHOT_SHARE,
       marginMs: numbers.MARGIN_MS,
     },
     lane: numbers.LANE,

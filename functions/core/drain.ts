@@ -68,7 +68,7 @@ export async function dryRun(
   let { position } = state;
   let count = 0;
   // What a drain has left of its last span, and then from the end of that one to now.
-  let spansLeft = position.target === null ? 1 : 2;
+  let spansLeft = 1 + Number(position.target !== null) + Number(position.nextTarget !== null);
   while (spansLeft > 0) {
     const { events, after } = await queue.fetch(position, "0", config.limits.batch, state.share);
     for (const event of events) {

@@ -20,6 +20,8 @@ export const METRICS = {
   TimeLeftMs: "Milliseconds",
   /** The queue on the database's disk. */
   QueueBytes: "Bytes",
+  /** Rows that snapshots of tables have still to read: an estimate. */
+  SnapshotRowsLeft: "Count",
   /** 1 when the drain could not work, otherwise 0. */
   Failed: "Count",
 } as const;

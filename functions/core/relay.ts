@@ -16,6 +16,7 @@ import {
 import { emptyReport, type RelayReport, stop } from "./report.ts";
 import { retryParked } from "./retry.ts";
 import { hasTime, mayContinue, type Relay } from "./run.ts";
+import { SnapshotTurns } from "./snapshot.ts";
 
 /** A drain that ends makes room for one that waits, which finds that out so soon. */
 const LEASE_POLL_MS = 250;
@@ -34,12 +35,13 @@ const RECLAIM_EVERY_MS = 30_000;
  * @throws what is not foreseen; a Kafka or a lease that is gone ends the report instead
  */
 export async function relay(run: Relay, state: QueueState): Promise<RelayReport> {
-  const report = emptyReport();
+  const report = { ...emptyReport(), isSnapshotting: state.isSnapshotting };
   if (!(await hasWork(run, state, report)) && !run.linger) return { ...report, drained: true };
+  const snapshots = new SnapshotTurns(run, report);
   let isPatient = run.linger;
   while (mayContinue(run, state.isPaused, report)) {
     const held = await run.queue.takeLease(run.limits.leaseMs);
-    if (held) isPatient = await work(run, held, report);
+    if (held) isPatient = await work(run, held, snapshots, report);
     else if (isPatient) await sleep(LEASE_POLL_MS);
     else return stop(report, "LEASED", "Another drain is at work.");
     if (!isPatient || report.stopped) break;
@@ -52,8 +54,9 @@ async function hasWork(run: Relay, state: QueueState, report: RelayReport): Prom
   const { batch } = run.limits;
   const first = await readNext(run, state.position, "0", { ...batch, eventsMax: 1 }, state.share);
   report.lagMs = lagMs(first);
-  const { isReclaimable, restored, isRearranged } = state;
+  const { isReclaimable, restored, isRearranged, isSnapshotting } = state;
   if (first.events.length > 0 || isReclaimable || restored || isRearranged) return true;
+  if (isSnapshotting) return true;
   return (await run.queue.readParked(state.share)).some(({ isOwn }) => isOwn);
 }
 
@@ -62,7 +65,12 @@ async function hasWork(run: Relay, state: QueueState, report: RelayReport): Prom
  *
  * @returns whether to come back for another lease: the lanes are to be arranged anew
  */
-async function work(run: Relay, held: Held, report: RelayReport): Promise<boolean> {
+async function work(
+  run: Relay,
+  held: Held,
+  snapshots: SnapshotTurns,
+  report: RelayReport,
+): Promise<boolean> {
   const { queue, limits } = run;
   const { lease } = held;
   const { share } = lease;
@@ -72,8 +80,10 @@ async function work(run: Relay, held: Held, report: RelayReport): Promise<boolea
     queue.settle(lease, leaseMs, { position, ...NOTHING, ...settlement }, limits.parked);
   try {
     const { blocked, room } = await retryParked(run, lease, report, settle);
+    const isToEnd = () => lease.isGathering || isToSpread(run, held, position);
     let batch: Batch;
     let isCalled = false;
+    let stepped: Position | null;
     do {
       const { batches } = report;
       batch = await readNext(run, position, lease.drawnId, limits.batch, share);
@@ -88,10 +98,12 @@ async function work(run: Relay, held: Held, report: RelayReport): Promise<boolea
         report.delivered += batch.events.length - refused.length;
         report.parked += refused.length;
         batch = await next;
-        if (lease.isGathering || isToSpread(run, held, position)) break;
-        if (performance.now() < reclaimAtMs) continue;
-        reclaimAtMs += RECLAIM_EVERY_MS;
-        report.reclaimedBytes += await queue.reclaim(lease);
+        if (isToEnd()) break;
+        if (performance.now() >= reclaimAtMs) {
+          reclaimAtMs += RECLAIM_EVERY_MS;
+          report.reclaimedBytes += await queue.reclaim(lease);
+        }
+        if (snapshots.isDue(position)) break;
       }
       report.drained = batch.events.length === 0 && !batch.isBeforeTruncate;
       report.lagMs = lagMs(batch);
@@ -99,11 +111,14 @@ async function work(run: Relay, held: Held, report: RelayReport): Promise<boolea
       // What came to nothing was at the end of a span, or another lane's: not to look at it again.
       if (report.drained && isCalled && batches === report.batches) await settle({});
       isCalled = true;
-    } while (report.drained && (await untilWork(run, lease, position, settle)));
+      stepped = isToEnd() ? null : await snapshots.step(lease, position, batch.isPaused);
+      if (stepped) position = stepped;
+    } while (stepped || (report.drained && (await untilWork(run, lease, position, settle))));
     await unlessLost(settle({ gather: batch.isBeforeTruncate }, 0));
     report.reclaimedBytes += await queue.reclaim(lease);
-    const isAlone = share.lane === 0 && (lease.isGathering || isToSpread(run, held, position));
-    return report.stopped === null && hasTime(run) && (isAlone || run.linger);
+    return (
+      report.stopped === null && hasTime(run) && ((share.lane === 0 && isToEnd()) || run.linger)
+    );
   } catch (error) {
     // Give the lease back. Where another drain has it by now, this changes nothing.
     await settle({}, 0).catch(() => {});

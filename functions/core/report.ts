@@ -5,6 +5,10 @@ export interface RelayReport {
   /** Of the events parked earlier, those delivered now; they count as delivered too. */
   unparked: number;
   batches: number;
+  /** SNAPSHOT events made from rows of tables; they are delivered like others. */
+  snapshotRows: number;
+  /** There is more to read for snapshots of tables. */
+  isSnapshotting: boolean;
   /** Nothing visible was left in the queue when the relay ended. */
   drained: boolean;
   /** Age of the oldest event that is neither delivered nor parked; 0 when drained. */
@@ -21,6 +25,8 @@ export function emptyReport(): RelayReport {
     parked: 0,
     unparked: 0,
     batches: 0,
+    snapshotRows: 0,
+    isSnapshotting: false,
     drained: false,
     lagMs: 0,
     stopped: null,

@@ -40,11 +40,14 @@ create table pg2kafka.external_id_relations (
   relation regclass unique,
   external_id_attnum smallint,
   columns text,
+  whole_updates boolean not null default false,
   created_at timestamptz not null default now()
 );
 comment on table pg2kafka.external_id_relations is 'Tracked tables; written by setup() and teardown()';
 comment on column pg2kafka.external_id_relations.columns is
   'The columns that the capture function was compiled for, as a JSON object of names and types; null: not compiled yet';
+comment on column pg2kafka.external_id_relations.whole_updates is
+  'While a snapshot of the table is under way: its UPDATE events carry the whole row';
 
 create sequence pg2kafka.outbound_event_queue_id as bigint cache 1;
 
@@ -151,6 +154,51 @@ create table pg2kafka.discarded_events (
   discarded_by text not null
 );
 comment on table pg2kafka.discarded_events is 'What discard() gave up, by whom; without the row';
+
+/* Snapshots that the drain makes in steps. */
+create table pg2kafka.table_snapshots (
+  id integer generated always as identity primary key,
+  tracked_id integer not null,
+  relation regclass not null,
+  condition text,
+  keys text[],
+  state text not null default 'running'
+    constraint table_snapshots_state check (state in ('running', 'paused', 'finished', 'cancelled', 'failed')),
+  relations regclass[] not null,
+  filenodes oid[] not null,
+  ends bigint[] not null,
+  rows bigint not null default 0,
+  error text,
+  started_by text not null,
+  started_at timestamptz not null default now(),
+  ended_at timestamptz
+);
+create index table_snapshots_live_idx on pg2kafka.table_snapshots (tracked_id) where state in ('running', 'paused');
+comment on table pg2kafka.table_snapshots is 'Snapshots of tracked tables, for people: pg2kafka.snapshots';
+comment on column pg2kafka.table_snapshots.relations is
+  'What is read, one after the other: the table, or its partitions or children; filenodes and ends as they were at the start';
+comment on column pg2kafka.table_snapshots.ends is 'In blocks: rows behind came later, and have events of their own';
+
+/* How far a snapshot under way is: of each lane of the drain, the entry with the highest number.
+   Appended, and the last but one deleted: what is read by index from the top does not slow down
+   where a transaction keeps dead rows from being removed. The one before the highest tells where
+   the last step began (see rewind_snapshots()). */
+create table pg2kafka.snapshot_scans (
+  snapshot_id integer not null references pg2kafka.table_snapshots on delete cascade,
+  lanes integer not null,
+  lane integer not null,
+  number bigint not null,
+  nth integer not null,
+  filenode oid,
+  end_block bigint not null,
+  block bigint not null,
+  line integer not null,
+  blocks_done bigint not null,
+  rows bigint not null,
+  primary key (snapshot_id, lanes, lane, number)
+);
+comment on table pg2kafka.snapshot_scans is 'Where the scans of snapshots under way go on: nth relation, block, line in it';
+comment on column pg2kafka.snapshot_scans.nth is 'One more than there are relations: all is read; two more: and delivered';
 
 /* Undelivered events of the Go service come first. It stored created_at without a zone, as the
    writer's clock showed it; the database's zone is the best guess there is. Its triggers are

@@ -76,10 +76,20 @@ export async function expectFoldEqualsTable(
   keyColumn: string,
   tableName = table,
 ): Promise<void> {
+  await expectFold(await readEvents(sql, tableName), sql, table, keyColumn);
+}
+
+/** The same of given events of the table. */
+export async function expectFold(
+  events: CapturedEvent[],
+  sql: Sql,
+  table: string,
+  keyColumn: string,
+): Promise<void> {
   const rows = await sql.unsafe<{ key: string | null; text: string }[]>(
     `select t."${keyColumn}"::text as key, row_to_json(t)::text as text from ${table} t`,
   );
-  const held = fold(await readEvents(sql, tableName), keyColumn);
+  const held = fold(events, keyColumn);
   const expected = new Map(rows.map(({ key, text }) => [key, parseExactly(text)]));
   const byKey = (a: [unknown, unknown], b: [unknown, unknown]) =>
     String(a[0]) < String(b[0]) ? -1 : 1;

@@ -20,6 +20,7 @@ export const NUMBERS = {
   TIMEOUT_MS: { default: 55_000, min: 2_000, max: 900_000 },
   PARKED_EVENTS_MAX: { default: 10_000, min: 1, max: 1_000_000 },
   PARKED_BYTES_MAX: { default: 268_435_456, min: 1_048_576, max: 17_179_869_184 },
+  SNAPSHOT_SHARE: { default: 50, min: 1, max: 100 },
   TOPIC_PARTITIONS: { default: 6, min: 1, max: 10_000 },
   TOPIC_REPLICATION: { default: -1, min: -1, max: 32_767 },
   LANES: { default: 1, min: 1, max: 16 },

@@ -56,6 +56,8 @@ export interface QueueState {
   restored: boolean;
   /** A part of the queue that is not written to now holds disk space. */
   isReclaimable: boolean;
+  /** A snapshot of a table is under way. */
+  isSnapshotting: boolean;
   position: Position;
 }
 
@@ -115,6 +117,23 @@ export interface Settlement {
   unparked: string[];
 }
 
+export interface SnapshotLimits {
+  /** Rows read in one step. */
+  rowsMax: number;
+  /** Of these rows as stored; a single larger row comes alone. */
+  bytesMax: number;
+}
+
+/** What one step of a snapshot has done. */
+export interface SnapshotStep {
+  /** There are steps to be made. */
+  isLeft: boolean;
+  /** SNAPSHOT events made. */
+  rows: number;
+  /** The position to go on from. */
+  after: Position;
+}
+
 export interface ParkedLimits {
   eventsMax: number;
   bytesMax: number;
@@ -171,6 +190,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
       isRearranged: row.is_rearranged,
       restored: row.restored,
       isReclaimable: row.is_reclaimable,
+      isSnapshotting: row.is_snapshotting,
       position: toPosition(row.position),
     };
   }
@@ -316,14 +336,51 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     ).catch((cause: Error & { code?: string }) => {
       throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
     });
-    if (typeof row?.is_gathering !== "boolean") {
-      throw new QueueError("Another drain has taken over. Its lease had run out on this one.", {
-        code: "LEASE_LOST",
-      });
-    }
+    if (typeof row?.is_gathering !== "boolean") throw leaseLost();
     lease.isGathering = row.is_gathering;
     lease.expiresAtMs = expiresAtMs;
     lease.drawnId = drawn!.id;
+  }
+
+  /**
+   * Make SNAPSHOT events for some rows of a table whose snapshot is under way, and renew the lease.
+   *
+   * @param position between two spans, and all up to it is delivered
+   * @returns where to go on from: first to what was visible when the rows were read, and then to
+   *   the events made
+   * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
+   */
+  async function stepSnapshot(
+    lease: Lease,
+    leaseMs: number,
+    position: Position,
+    { rowsMax, bytesMax }: SnapshotLimits,
+  ): Promise<SnapshotStep> {
+    const { lane, lanes } = lease.share;
+    const expiresAtMs = performance.now() + leaseMs;
+    return await transaction(async (tx) => {
+      const [[drawn], [step]] = await Promise.all([
+        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
+        tx<
+          StepRow[]
+        >`select * from pg2kafka.snapshot_step(${lane}, ${lanes}, ${rowsMax}, ${bytesMax})`,
+      ]);
+      const { is_left: isLeft, rows, target, next_target: nextTarget } = step!;
+      const targetId = deliveredIdOf(position, lease.drawnId);
+      const after = target === null ? position : { ...position, target, targetId, nextTarget };
+      const [row] = await tx<{ is_gathering: boolean | null }[]>`
+        select pg2kafka.settle(
+          ${lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(after) as never)},
+          false, '[]', '[]', '{}', 0, 0
+        ) as is_gathering`;
+      if (typeof row?.is_gathering !== "boolean") throw leaseLost();
+      lease.isGathering = row.is_gathering;
+      lease.expiresAtMs = expiresAtMs;
+      lease.drawnId = drawn!.id;
+      return { isLeft, rows: Number(rows), after };
+    }).catch((cause: Error & { code?: string }) => {
+      throw cause.code === "PK003" ? leaseLost(cause) : cause;
+    });
   }
 
   /**
@@ -389,6 +446,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     takeLease,
     fetch,
     settle,
+    stepSnapshot,
     hasWork,
     readParked,
     readParkedEvents,
@@ -485,12 +543,20 @@ interface StateRow {
   is_rearranged: boolean;
   restored: boolean;
   is_reclaimable: boolean;
+  is_snapshotting: boolean;
   position: PositionJson;
 }
 
 interface SpanRow {
   target: string;
   is_paused: boolean;
+}
+
+interface StepRow {
+  is_left: boolean;
+  rows: string;
+  target: string | null;
+  next_target: string | null;
 }
 
 interface EventRow {
@@ -548,6 +614,13 @@ export async function unlessLost(settling: Promise<void>): Promise<boolean> {
     if (error instanceof QueueError && error.code === "LEASE_LOST") return false;
     throw error;
   }
+}
+
+function leaseLost(cause?: unknown): QueueError {
+  return new QueueError("Another drain has taken over. Its lease had run out on this one.", {
+    code: "LEASE_LOST",
+    cause,
+  });
 }
 
 /** More would be parked than allowed. */

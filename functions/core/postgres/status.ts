@@ -16,22 +16,26 @@ export interface QueueStatus {
   parkedBytes: number;
   /** What all tables of pg2kafka take on disk. */
   queueBytes: number;
+  /** Rows that the snapshots under way have still to read, as far as that can be told. */
+  snapshotRowsLeft: number;
 }
 
 /** Ask the database how far behind the drain is. */
 export async function readStatus(sql: Sql): Promise<QueueStatus> {
   const [row] = await readCommitted(
     sql,
-    (tx) => tx<Record<"backlog" | "lag" | "parked" | "parkedBytes" | "queueBytes", string>[]>`
-      select backlog, lag_ms as lag, parked, parked_bytes as "parkedBytes",
-        queue_bytes as "queueBytes"
+    (tx) => tx<Record<keyof QueueStatus, string>[]>`
+      select backlog, lag_ms as "lagMs", parked, parked_bytes as "parkedBytes",
+        queue_bytes as "queueBytes",
+        (select coalesce(sum(rows_left), 0) from pg2kafka.snapshots) as "snapshotRowsLeft"
       from pg2kafka.status(${COUNTED_MAX})`,
   );
   return {
     backlog: Number(row?.backlog),
-    lagMs: Number(row?.lag),
+    lagMs: Number(row?.lagMs),
     parked: Number(row?.parked),
     parkedBytes: Number(row?.parkedBytes),
     queueBytes: Number(row?.queueBytes),
+    snapshotRowsLeft: Number(row?.snapshotRowsLeft),
   };
 }

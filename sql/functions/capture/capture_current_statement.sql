@@ -1,7 +1,7 @@
 /* capture_statement() for a table of which only the columns' names are known. */
 create or replace function pg2kafka.capture_current_statement(
   p_operation text, p_columns text[], p_external_id text, p_names text, p_old text, p_new text, p_single boolean,
-  p_keep text default 'false'
+  p_keep text default 'false', p_whole boolean default false
 )
 returns text
 language sql
@@ -9,6 +9,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 select pg2kafka.capture_statement(
-  p_operation, p_columns, null, p_external_id, p_names, p_old, p_new, p_single, p_keep
+  p_operation, p_columns, null, p_external_id, p_names, p_old, p_new, p_single, p_keep, p_whole
 )
 $$;

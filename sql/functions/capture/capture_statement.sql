@@ -8,11 +8,13 @@
    p_old, p_new  SQL for the old and the new rows: a transition table, or a subquery
    p_single      whether p_old and p_new hold one row each
    p_keep        SQL for whether an UPDATE's row that did not change gets an event all the same
+   p_whole       an UPDATE's event has all columns, and each of its rows an event
 
    Returns SQL text. It takes no JSON apart: that refuses \u0000 and lone surrogates, and would
    fail the application's write. */
 create or replace function pg2kafka.capture_statement(
-  p_operation text, p_columns text[], p_types regtype[], p_external_id text, p_names text, p_old text, p_new text, p_single boolean, p_keep text
+  p_operation text, p_columns text[], p_types regtype[], p_external_id text, p_names text, p_old text, p_new text, p_single boolean, p_keep text,
+  p_whole boolean default false
 )
 returns text
 language plpgsql
@@ -57,7 +59,7 @@ begin
   select string_agg(
     format(
       $sql$case when %s then %L || coalesce(to_json(n.%I)::text, 'null') end$sql$,
-      pg2kafka.comparison(name, type), to_json(name)::text || ':', name
+      case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':', name
     ), E',\n        ' order by position
   )
   into v_changes

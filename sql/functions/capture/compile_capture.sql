@@ -11,8 +11,8 @@
    rows are read beside constants of type regclass, for the table and its inheritance children:
    with them the plan depends on these tables. (A partition changes only with its table.)
 
-   Side effects: create or replace function pg2kafka.enqueue_event_<id>; writes columns and
-   external_id_attnum of its row in external_id_relations. */
+   Side effects: create or replace function pg2kafka.enqueue_event_<id>; writes columns,
+   external_id_attnum and whole_updates of its row in external_id_relations. */
 create or replace function pg2kafka.compile_capture(p_id integer)
 returns void
 language plpgsql
@@ -34,6 +34,8 @@ begin
   select * into strict v_tracked from pg2kafka.external_id_relations where id = p_id for update;
   v_single := pg2kafka.captured_by_row(v_tracked.relation);
   v_tracked.columns := pg2kafka.column_types(v_tracked.relation);
+  -- Asked for in a later statement than the lock on the row: who begins a snapshot has it too.
+  v_tracked.whole_updates := pg2kafka.wants_whole_updates(p_id);
   select attname, attnum into v_external_id, v_tracked.external_id_attnum
   from pg_catalog.pg_attribute
   where attrelid = v_tracked.relation and not attisdropped and attnum > 0
@@ -140,7 +142,7 @@ as %L
 
   update pg2kafka.external_id_relations
   set columns = v_tracked.columns, external_id = coalesce(v_external_id, external_id),
-    external_id_attnum = v_tracked.external_id_attnum
+    external_id_attnum = v_tracked.external_id_attnum, whole_updates = v_tracked.whole_updates
   where id = p_id;
 end;
 $$;

@@ -1,6 +1,6 @@
 /* The part of a capture function, as compile_capture() describes it, that is about one operation.
 
-   p_tracked      with the columns that the function is made for
+   p_tracked      with the columns that the function is made for, and whole_updates
    p_operation    INSERT, UPDATE or DELETE
    p_external_id  to p_new, p_single: see capture_statement()
 
@@ -27,7 +27,7 @@ declare
   );
   v_keep text := case when p_single then 'false' else 'v_mark is not null' end;
   v_insert text := pg2kafka.capture_statement(
-    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, v_keep
+    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, v_keep, p_tracked.whole_updates
   );
 begin
   if p_operation = 'UPDATE' and not p_single then
@@ -37,7 +37,7 @@ begin
         %s;
       end if$body$,
       pg2kafka.capture_statement(
-        p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, v_keep
+        p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, v_keep, p_tracked.whole_updates
       ) || format(' and not exists (select from %s offset 1)', p_new),
       p_new,
       v_insert
@@ -51,7 +51,7 @@ begin
       execute pg2kafka.capture_current_statement(
         tg_op, pg2kafka.column_names(v_columns),
         pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, v_relation, %L, %L),
-        '$1[1], $1[2]', %L, %L, %L, (%s)::text
+        '$1[1], $1[2]', %L, %L, %L, (%s)::text, %L
       ) using %s;
     end if;$body$,
     case when p_single then format(
@@ -69,6 +69,7 @@ begin
     case when p_single then '(select ($3).*)' else p_new end,
     p_single,
     v_keep,
+    p_tracked.whole_updates,
     case when not p_single then 'array[tg_table_schema, tg_table_name]'
       when p_operation = 'INSERT' then 'v_name, new, new'
       when p_operation = 'DELETE' then 'v_name, old, old'

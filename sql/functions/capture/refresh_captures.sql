@@ -1,6 +1,6 @@
 /* Bring capture up to date with tables that changed since: compile the functions of those whose
-   columns changed, note new names, and put triggers on new partitions and children. Until then
-   the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
+   columns changed, or whose snapshot ended, note new names, and put triggers on new partitions and
+   children. Until then the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
    name a new inheritance child, go unseen.
 
    p_all    compile all of them, as after an upgrade
@@ -27,7 +27,7 @@ begin
     cross join lateral (
       select
         -- The function is for the table's columns, and its oid, which a restored dump changes.
-        p_all or strpos(f.prosrc, format('%L', c.oid)) = 0 or r.columns <> (
+        p_all or r.whole_updates <> pg2kafka.wants_whole_updates(r.id) or strpos(f.prosrc, format('%L', c.oid)) = 0 or r.columns <> (
           select json_object(
             array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
           )::text

@@ -53,6 +53,7 @@ begin
         continue;
       end if;
       v_lanes := jsonb_build_array(pg2kafka.gather_lanes(v_lanes));
+      perform pg2kafka.rewind_snapshots();
     end if;
 
     if p_lane >= jsonb_array_length(v_lanes)
@@ -71,6 +72,7 @@ begin
           (select max(id) from pg2kafka.outbound_event_queue)
         ));
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
+        perform pg2kafka.restart_snapshots();
       end if;
       return query select v_log.number + 1, jsonb_array_length(v_lanes), v_lanes -> p_lane -> 'position';
       return;

@@ -8,7 +8,7 @@ as $$
 begin
   execute format('grant usage on schema pg2kafka to %s', p_role);
   execute format(
-    'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events to %s', p_role
+    'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events, pg2kafka.snapshots to %s', p_role
   );
   execute format(
     'grant execute on function pg2kafka.read_state(integer, integer), pg2kafka.drawn_id(),
@@ -17,7 +17,7 @@ begin
       pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
       pg2kafka.settle(integer, bigint, integer, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
       pg2kafka.reclaim(integer, integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
-      pg2kafka.status(integer) to %s', p_role
+      pg2kafka.snapshot_step(integer, integer, integer, bigint), pg2kafka.status(integer) to %s', p_role
   );
 end;
 $$;

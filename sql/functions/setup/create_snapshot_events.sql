@@ -1,6 +1,5 @@
-/* Enqueue one SNAPSHOT event for each row of a tracked table, in the order of the rows.
-
-   setup() calls it; called again, it sends the table once more.
+/* Enqueue one SNAPSHOT event for each row of a tracked table, in the order of the rows: all at once,
+   as setup() does for small tables.
 
    Locks:  as setup(), so that no change can come between.
    Errors: row-level security that would hide rows is an error, not a smaller snapshot. */

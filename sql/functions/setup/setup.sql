@@ -1,5 +1,6 @@
 /* Track a table: from now on each change to it becomes an event, and each row that it holds
-   now becomes a SNAPSHOT event.
+   now becomes a SNAPSHOT event: of a small table at once (is_small()), of others by the drain, in
+   steps beside the writers; see pg2kafka.snapshots.
 
    p_external_id  the column whose value becomes the message's key
 
@@ -16,6 +17,7 @@ as $$
 declare
   v_class pg_catalog.pg_class;
   v_id integer;
+  v_snapshot_id integer;
 begin
   perform pg2kafka.check_isolation('setup()');
   perform pg_current_xact_id();
@@ -52,9 +54,16 @@ begin
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where c.oid = p_table
   returning id into v_id;
-  perform pg2kafka.compile_capture(v_id);
-  perform pg2kafka.create_triggers(v_id);
-  perform pg2kafka.create_snapshot_events(p_table);
+  if pg2kafka.is_small(p_table) then
+    perform pg2kafka.compile_capture(v_id);
+    perform pg2kafka.create_triggers(v_id);
+    perform pg2kafka.create_snapshot_events(p_table);
+  else
+    v_snapshot_id := pg2kafka.begin_snapshot(v_id, null, null);
+    perform pg2kafka.create_triggers(v_id);
+    raise notice 'pg2kafka: the drain makes the SNAPSHOT events of % in steps. How far it is: select * from pg2kafka.snapshots where id = %',
+      p_table, v_snapshot_id;
+  end if;
 
   if not exists (
     select from pg_catalog.pg_index i

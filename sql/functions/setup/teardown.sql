@@ -1,4 +1,4 @@
-/* Stop tracking a table. Events already in the queue are still delivered.
+/* Stop tracking a table. Events already in the queue are still delivered; its snapshots end.
 
    Locks:   ACCESS EXCLUSIVE on the table until the transaction ends: DROP TRIGGER needs it. See
             lock_table() for how it is taken.
@@ -19,6 +19,7 @@ begin
   end if;
   perform pg2kafka.lock_table(p_table, 'access exclusive');
   perform pg2kafka.drop_triggers(v_id);
+  perform pg2kafka.end_snapshot(id, 'cancelled') from pg2kafka.table_snapshots where tracked_id = v_id;
   delete from pg2kafka.external_id_relations where id = v_id;
   execute format('drop function if exists pg2kafka.%I()', 'enqueue_event_' || v_id);
 end;

@@ -1,0 +1,26 @@
+/* Begin all snapshots under way again, as after a restore: their events in the queue have lost
+   their place among the others. */
+create or replace function pg2kafka.restart_snapshots()
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_snapshot pg2kafka.table_snapshots;
+begin
+  for v_snapshot in
+    select * from pg2kafka.table_snapshots where state in ('running', 'paused') for update
+  loop
+    delete from pg2kafka.snapshot_scans where snapshot_id = v_snapshot.id;
+    update pg2kafka.table_snapshots t
+    set relations = s.relations, filenodes = s.filenodes, ends = s.ends
+    from (
+      select coalesce(array_agg(relation), '{}') as relations, coalesce(array_agg(filenode), '{}') as filenodes,
+        coalesce(array_agg(blocks), '{}') as ends
+      from pg2kafka.storage_relations(v_snapshot.relation)
+    ) s
+    where t.id = v_snapshot.id;
+  end loop;
+end;
+$$;
