@@ -19,6 +19,8 @@ export interface RelayLimits {
   marginMs: number;
 }
 
+const DELIVERIES = ["at-least-once", "exactly-once"] as const;
+
 export interface Config {
   database: DatabaseSettings;
   brokers: string[];
@@ -33,6 +35,7 @@ export interface Config {
   lanes: number;
   /** Wait for new events until the time is up. */
   linger: boolean;
+  delivery: (typeof DELIVERIES)[number];
   producer: Omit<ProducerSettings, "brokers" | "clientId">;
   /** Tables whose topics are made at deploy, and how. */
   topics: { tables: TableName[]; creation: TopicCreation };
@@ -51,6 +54,7 @@ export function readConfig(env: Environment): Config {
   const dryRun = readFlag(env, "DRY_RUN", problems);
   const performMigrations = readFlag(env, "PERFORM_MIGRATIONS", problems);
   const createsTopics = readFlag(env, "TOPIC_CREATE", problems);
+  const delivery = readChoice(env, "DELIVERY", DELIVERIES, "at-least-once", problems);
   const linger = readFlag(env, "LINGER", problems);
   const brokers = readBrokers(env, problems);
   const iam = readIam(env, brokers, problems);
@@ -82,6 +86,7 @@ export function readConfig(env: Environment): Config {
     lane: numbers.LANE,
     lanes: numbers.LANES,
     linger,
+    delivery,
     producer: {
       requestTimeoutMs: numbers.REQUEST_TIMEOUT_MS,
       connectionTimeoutMs: numbers.CONNECTION_TIMEOUT_MS,

@@ -2,15 +2,15 @@ import type { Sql } from "postgres";
 import type { Config } from "./config.ts";
 import { ConfigError, QueueError } from "./errors.ts";
 import type { Producer } from "./kafka/producer.ts";
+import { createTransactionalProducer } from "./kafka/transactional.ts";
 import { messageFormat } from "./message.ts";
 import { createQueue, type Queue, type QueueState } from "./postgres/queue.ts";
 import type { Schema } from "./postgres/schema.ts";
 import { relay } from "./relay.ts";
 import type { RelayReport } from "./report.ts";
+import { atLeastOnce, exactlyOnce } from "./sender.ts";
 
 export interface DrainReport extends RelayReport {
-  /** The queue was found in another database cluster than before: repeats are possible. */
-  restored: boolean;
   durationMs: number;
 }
 
@@ -28,18 +28,39 @@ export async function drain(
   deadlineMs: number,
 ): Promise<DrainReport> {
   const startedMs = performance.now();
-  const { limits, lanes, linger } = config;
+  const { limits, lane, lanes, linger } = config;
   const queue = createQueue(sql, config);
   const state = await readState(queue, schema);
   await queue.refreshCaptures();
   const toMessage = messageFormat({ ...state, namespace: config.namespace });
+  const openSender = (lane: number) =>
+    config.delivery === "exactly-once"
+      ? exactlyOnce(transactionalProducer(config, state.queueId, lane))
+      : atLeastOnce(producer);
   const report = await relay(
-    { queue, producer, toMessage, limits, deadlineMs, lanes, linger },
+    { queue, toMessage, openSender, limits, deadlineMs, lane, lanes, linger },
     state,
   );
   const durationMs = Math.round(performance.now() - startedMs);
-  return { ...report, restored: state.restored, durationMs };
+  return { ...report, durationMs };
 }
+
+/** Of one lane: its name in Kafka is that of no other queue's, nor of another lane's. */
+function transactionalProducer(config: Config, queueId: string, lane: number) {
+  const name = `pg2kafka-${queueId}-${lane}`;
+  return createTransactionalProducer({
+    brokers: requireBrokers(config),
+    clientId: "pg2kafka",
+    ...config.producer,
+    transactionalId: name,
+    groupId: name,
+    markerTopic: MARKER_TOPIC,
+    transactionTimeoutMs: config.limits.leaseMs / 2,
+  });
+}
+
+/** Kafka keeps the notes on batches as offsets of this topic, which holds no message. */
+const MARKER_TOPIC = "pg2kafka-batches";
 
 /**
  * Print what a drain would send, as `{"topic","key","value"}` a line, and leave the queue as it

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Lease, type Position, unlessLost } from "./postgres/queue.ts";
+import { unlessLost } from "./postgres/queue.ts";
 import { hasTime, type Relay } from "./run.ts";
+import type { Session } from "./session.ts";
 
 /** Between two looks: short after there was something, then longer and longer. Idle, that makes
  *  between four and five queries a second, and the first event waits at most so long. */
@@ -12,16 +13,11 @@ const PAUSE_GROWTH = 1.2;
  * Wait until there may be something to send, or, without lingering, not at all. While nothing
  * comes nothing is written, so the lease may run out, and another drain may take it.
  *
- * @param renew to be called when the lease is short
  * @returns false when this drain is to end: its time is up, or another one is at work
  */
-export async function untilWork(
-  run: Relay,
-  lease: Lease,
-  position: Position,
-  renew: (nothing: Record<string, never>) => Promise<void>,
-): Promise<boolean> {
+export async function untilWork(run: Relay, session: Session): Promise<boolean> {
   const { queue, limits, deadlineMs, linger } = run;
+  const { lease, position } = session;
   if (!linger) return false;
   let pauseMs = PAUSE_MS_MIN;
   for (;;) {
@@ -33,5 +29,5 @@ export async function untilWork(
     pauseMs = Math.min(pauseMs * PAUSE_GROWTH, PAUSE_MS_MAX);
   }
   const isLong = lease.expiresAtMs - performance.now() > limits.leaseMs / 2;
-  return isLong || (await unlessLost(renew({})));
+  return isLong || (await unlessLost(session.settle({})));
 }

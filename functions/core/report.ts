@@ -9,6 +9,9 @@ export interface RelayReport {
   snapshotRows: number;
   /** There is more to read for snapshots of tables. */
   isSnapshotting: boolean;
+  /** Repeats are possible: the queue was found in another database cluster than before, or Kafka has
+   *  batches that the database does not know. */
+  restored: boolean;
   /** Nothing visible was left in the queue when the relay ended. */
   drained: boolean;
   /** Age of the oldest event that is neither delivered nor parked; 0 when drained. */
@@ -27,6 +30,7 @@ export function emptyReport(): RelayReport {
     batches: 0,
     snapshotRows: 0,
     isSnapshotting: false,
+    restored: false,
     drained: false,
     lagMs: 0,
     stopped: null,

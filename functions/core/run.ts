@@ -1,11 +1,20 @@
-import type { Delivery } from "./deliver.ts";
+import type { RelayLimits } from "./config.ts";
+import type { Message, QueueEvent } from "./message.ts";
 import type { Queue } from "./postgres/queue.ts";
 import { type RelayReport, stop } from "./report.ts";
+import type { Sender } from "./sender.ts";
 
-/** What the relay works with. No batch starts in the last `limits.marginMs` before the deadline. */
-export interface Relay extends Delivery {
+/** What the relay works with. */
+export interface Relay {
   queue: Queue;
-  /** How many drains there are to be, side by side. */
+  toMessage: (event: QueueEvent) => Message;
+  /** For the lease of a lane; the session closes it. */
+  openSender: (lane: number) => Sender;
+  limits: RelayLimits;
+  /** On the monotonic clock of `performance.now()`; no batch starts in the last `marginMs`. */
+  deadlineMs: number;
+  /** Which of the drains this is, from 0, and how many there are to be. */
+  lane: number;
   lanes: number;
   /** Whether to wait for new events until the time is up. */
   linger: boolean;

@@ -1,6 +1,7 @@
-import type { Lease, Position } from "./postgres/queue.ts";
+import type { Position } from "./postgres/queue.ts";
 import type { RelayReport } from "./report.ts";
-import { mayContinue, type Relay } from "./run.ts";
+import type { Relay } from "./run.ts";
+import type { Session } from "./session.ts";
 
 /** Rows read in one step: enough that a step costs little beside them, few enough that live events
  *  wait a moment only. */
@@ -31,15 +32,15 @@ export class SnapshotTurns {
   }
 
   /**
-   * Make one step, if there is one to be made and time for it.
+   * Make one step, if there is one to be made and time for it; the session goes on from there.
    *
-   * @param position all up to it is delivered
-   * @returns the position to go on from; null when there was nothing to do
+   * @returns whether there was one
    */
-  async step(lease: Lease, position: Position, isPaused: boolean): Promise<Position | null> {
+  async step(session: Session, isPaused: boolean): Promise<boolean> {
     const { queue, limits } = this.#run;
-    if (!this.#report.isSnapshotting || position.target !== null) return null;
-    if (!mayContinue(this.#run, isPaused, this.#report)) return null;
+    const { lease, position } = session;
+    if (!this.#report.isSnapshotting || position.target !== null) return false;
+    if (!session.mayContinue(isPaused)) return false;
     const { isLeft, rows, after } = await queue.stepSnapshot(lease, limits.leaseMs, position, {
       rowsMax: STEP_ROWS_MAX,
       bytesMax: limits.batch.bytesMax,
@@ -47,6 +48,7 @@ export class SnapshotTurns {
     this.#report.isSnapshotting = isLeft;
     this.#report.snapshotRows += rows;
     this.#batches += Math.max(1, Math.ceil(rows / limits.batch.eventsMax));
-    return after;
+    session.position = after;
+    return true;
   }
 }

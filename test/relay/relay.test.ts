@@ -4,6 +4,7 @@ import type { Producer } from "../../functions/core/kafka/producer.ts";
 import { messageFormat } from "../../functions/core/message.ts";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { relay } from "../../functions/core/relay.ts";
+import { atLeastOnce } from "../../functions/core/sender.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic } from "../local/topics.ts";
 import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
@@ -702,7 +703,16 @@ test("no more than two batches are in memory, however large the backlog and its 
   const toMessage = messageFormat(state);
   const deadlineMs = performance.now() + 60_000;
   await relay(
-    { queue: counting, producer, toMessage, limits, deadlineMs, lanes: 1, linger: false },
+    {
+      queue: counting,
+      openSender: () => atLeastOnce(producer),
+      toMessage,
+      limits,
+      deadlineMs,
+      lane: 0,
+      lanes: 1,
+      linger: false,
+    },
     state,
   );
   expect(sizes).toEqual([3, 3, 3, 3, 3, 3, 2]);

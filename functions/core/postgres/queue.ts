@@ -106,8 +106,28 @@ export interface ParkedSummary extends ParkedEvent {
   isOwn: boolean;
 }
 
+/** A batch's name in Kafka: its number, and a random uuid. */
+export interface BatchName {
+  number: string;
+  id: string;
+}
+
+/** A batch that is on its way, with all that is to be settled if it has arrived. */
+export interface Begun extends BatchName {
+  settlement: Settlement;
+}
+
+/** What a lane knows of its transactions in Kafka; nulls where it makes none. */
+export interface TransactionState {
+  /** The last batch that is settled. */
+  sent: BatchName | null;
+  begun: Begun | null;
+}
+
 export interface Settlement {
   position: Position;
+  /** Nothing, where batches are no transactions of Kafka's. */
+  transaction?: TransactionState;
   /** Ask the other drains to end, so that the first can go on alone. */
   gather?: boolean;
   parked: ParkedEvent[];
@@ -156,10 +176,11 @@ export interface Lease {
   drawnId: string;
 }
 
-/** A lease, and the position that it begins with. */
+/** A lease, and what it begins with. */
 export interface Held {
   lease: Lease;
   position: Position;
+  transaction: TransactionState;
 }
 
 export type Queue = ReturnType<typeof createQueue>;
@@ -201,14 +222,18 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     const [[drawn], [row]] = await transaction((tx) =>
       Promise.all([
         tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<{ token: string; lanes: number; position: PositionJson }[]>`
+        tx<LeaseRow[]>`
           select * from pg2kafka.take_lease(${wanted.lane}, ${wanted.lanes}, ${leaseMs})`,
       ]),
     );
     if (!row) return null;
-    const share = shareOf(wanted.lane, row.lanes);
-    const lease = { token: row.token, share, expiresAtMs, isGathering: false, drawnId: drawn!.id };
-    return { lease, position: toPosition(row.position) };
+    const { token, lane, lanes, is_gathering: isGathering } = row;
+    const lease = { token, share: { lane, lanes }, expiresAtMs, isGathering, drawnId: drawn!.id };
+    return {
+      lease,
+      position: toPosition(row.position),
+      transaction: row.transaction ? fromTransactionJson(row.transaction) : NO_TRANSACTION,
+    };
   }
 
   /**
@@ -319,9 +344,10 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
   async function settle(
     lease: Lease,
     leaseMs: number,
-    { position, gather = false, parked, retried, unparked }: Settlement,
+    settlement: Settlement,
     parkedMax: ParkedLimits,
   ): Promise<void> {
+    const { position, gather = false, parked, retried, unparked } = settlement;
     const expiresAtMs = performance.now() + leaseMs;
     const [[drawn], [row]] = await transaction((tx) =>
       Promise.all([
@@ -329,7 +355,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
         tx<{ is_gathering: boolean | null }[]>`
           select pg2kafka.settle(
             ${lease.share.lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(position) as never)},
-            ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
+            ${tx.json(toTransactionJson(settlement.transaction) as never)}, ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
             ${arrayText(unparked)}::bigint[], ${parkedMax.eventsMax}, ${parkedMax.bytesMax}
           ) as is_gathering`,
       ]),
@@ -370,7 +396,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
       const after = target === null ? position : { ...position, target, targetId, nextTarget };
       const [row] = await tx<{ is_gathering: boolean | null }[]>`
         select pg2kafka.settle(
-          ${lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(after) as never)},
+          ${lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(after) as never)}, null,
           false, '[]', '[]', '{}', 0, 0
         ) as is_gathering`;
       if (typeof row?.is_gathering !== "boolean") throw leaseLost();
@@ -493,6 +519,13 @@ interface PositionJson {
   next_target: string | null;
 }
 
+interface TransactionJson {
+  sent: BatchName | null;
+  begun:
+    | (BatchName & { settlement: Omit<Settlement, "position"> & { position: PositionJson } })
+    | null;
+}
+
 interface SpanJson {
   delivered: string;
   delivered_id: string;
@@ -528,6 +561,27 @@ function toPositionJson({ spans, target, targetId, lastId, nextTarget }: Positio
   };
 }
 
+function toTransactionJson({
+  sent,
+  begun,
+}: TransactionState = NO_TRANSACTION): TransactionJson | null {
+  if (sent === null && begun === null) return null;
+  if (begun === null) return { sent, begun };
+  const { number, id, settlement } = begun;
+  const position = toPositionJson(settlement.position);
+  const bare = { ...settlement, transaction: NO_TRANSACTION, position };
+  return { sent, begun: { number, id, settlement: bare } };
+}
+
+function fromTransactionJson({ sent, begun }: TransactionJson): TransactionState {
+  if (begun === null) return { sent, begun };
+  const { settlement } = begun;
+  const position = toPosition(settlement.position);
+  return { sent, begun: { ...begun, settlement: { ...settlement, position } } };
+}
+
+const NO_TRANSACTION: TransactionState = { sent: null, begun: null };
+
 function toSpanJson({ delivered, deliveredId, target, lastId, share }: Span): SpanJson {
   const whole = { delivered, delivered_id: deliveredId };
   return share === null ? whole : { ...whole, target, last_id: lastId, ...share };
@@ -545,6 +599,15 @@ interface StateRow {
   is_reclaimable: boolean;
   is_snapshotting: boolean;
   position: PositionJson;
+}
+
+interface LeaseRow {
+  token: string;
+  lane: number;
+  lanes: number;
+  is_gathering: boolean;
+  position: PositionJson;
+  transaction: TransactionJson | null;
 }
 
 interface SpanRow {

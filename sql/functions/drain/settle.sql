@@ -3,6 +3,8 @@
    p_lane, p_token     the drain's lane, and its fencing token
    p_lease_ms          the lease is renewed for this long; 0 gives it back
    p_position          the new position, as in first_lane()
+   p_transaction       the drain's own: what it knows of its transactions in Kafka,
+                       {sent: {number, id}, begun: {number, id, settlement}}; null where it makes none
    p_gather            ask the other lanes to stop, so that lane 0 can go on alone
    p_parked            events to set aside: [{id, topic, scope, code, reason, retriable}]
    p_retried           parked events that were refused again, likewise
@@ -12,7 +14,8 @@
    Returns whether lane 0 is to go on alone; null when stale: then nothing was changed.
    Errors: PK001 when the bounds would be exceeded: then nothing was changed. */
 create or replace function pg2kafka.settle(
-  p_lane integer, p_token bigint, p_lease_ms integer, p_position jsonb, p_gather boolean,
+  p_lane integer, p_token bigint, p_lease_ms integer, p_position jsonb, p_transaction jsonb,
+  p_gather boolean,
   p_parked jsonb, p_retried jsonb, p_unparked bigint[], p_parked_max integer, p_parked_bytes_max bigint
 )
 returns boolean
@@ -25,7 +28,7 @@ declare
   c_tries constant integer := 1000;
   v_lane constant jsonb := jsonb_build_object(
     'token', p_token, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
-    'position', p_position
+    'position', p_position, 'transaction', p_transaction
   );
   v_log record;
   v_is_settled boolean := false;

@@ -9,10 +9,14 @@
    this transaction, and the position begins before all of them.
 
    p_lane, p_lanes  the lane of the caller, from 0, and how many there are to be
-   Returns  the fencing token, how many lanes there are, and the lane's position; no row when
-            somebody else holds the lease, or lane 0 is to go on alone first */
+   Returns  the fencing token, which lane of how many, whether it is to stop, its position and
+            transaction; no row when somebody else holds the lease, or lane 0 is to go on alone
+            first. To the caller that gathers the lanes, other lanes are given before, one by one,
+            where a batch was begun: only under its own lane can Kafka be asked what became of it. */
 create or replace function pg2kafka.take_lease(p_lane integer, p_lanes integer, p_lease_ms integer)
-returns table (token bigint, lanes integer, "position" jsonb)
+returns table (
+  token bigint, lane integer, lanes integer, is_gathering boolean, "position" jsonb, transaction jsonb
+)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -24,6 +28,7 @@ declare
   v_log record;
   v_lanes jsonb;
   v_is_free boolean;
+  v_lane integer;
   v_lease jsonb;
 begin
   if (select paused_at is not null from pg2kafka.control) then
@@ -32,6 +37,7 @@ begin
   for v_try in 1..c_tries loop
     select * into v_log from pg2kafka.last_entry();
     v_lanes := v_log.lanes;
+    v_lane := p_lane;
     select coalesce(bool_and((l ->> 'leased_until')::timestamptz <= clock_timestamp()), true) into v_is_free
     from jsonb_array_elements(v_lanes) l;
 
@@ -40,6 +46,7 @@ begin
         return;
       end if;
       v_lanes := jsonb_build_array(pg2kafka.first_lane());
+      v_log.is_gathering := false;
     elsif jsonb_array_length(v_lanes) = 1 then
       if p_lanes > 1 and v_is_free and pg2kafka.may_spread(v_lanes) then
         select jsonb_agg(jsonb_build_object('position', v_lanes #> '{0,position}')) into v_lanes
@@ -52,20 +59,27 @@ begin
         end if;
         continue;
       end if;
-      v_lanes := jsonb_build_array(pg2kafka.gather_lanes(v_lanes));
-      perform pg2kafka.rewind_snapshots();
+      select nth - 1 into v_lane from jsonb_array_elements(v_lanes) with ordinality as l (state, nth)
+      where state #> '{transaction,begun}' <> 'null'
+      limit 1;
+      v_log.is_gathering := v_lane is not null;
+      if v_lane is null then
+        v_lane := 0;
+        v_lanes := jsonb_build_array(pg2kafka.gather_lanes(v_lanes));
+        perform pg2kafka.rewind_snapshots();
+      end if;
     end if;
 
-    if p_lane >= jsonb_array_length(v_lanes)
-      or (v_lanes -> p_lane ->> 'leased_until')::timestamptz > clock_timestamp()
+    if v_lane >= jsonb_array_length(v_lanes)
+      or (v_lanes -> v_lane ->> 'leased_until')::timestamptz > clock_timestamp()
     then
       return;
     end if;
     v_lease := jsonb_build_object(
       'token', v_log.number + 1, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
     );
-    v_lanes := jsonb_set(v_lanes, array[p_lane::text], v_lanes -> p_lane || v_lease);
-    if pg2kafka.append_log(v_log.number, v_lanes, false) then
+    v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
+    if pg2kafka.append_log(v_log.number, v_lanes, v_log.is_gathering) then
       if v_log.restored then
         perform setval('pg2kafka.outbound_event_queue_id', greatest(
           nextval('pg2kafka.outbound_event_queue_id'),
@@ -74,7 +88,8 @@ begin
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_snapshots();
       end if;
-      return query select v_log.number + 1, jsonb_array_length(v_lanes), v_lanes -> p_lane -> 'position';
+      return query select v_log.number + 1, v_lane, jsonb_array_length(v_lanes), v_log.is_gathering,
+        v_lanes -> v_lane -> 'position', v_lanes -> v_lane -> 'transaction';
       return;
     end if;
   end loop;

@@ -15,7 +15,7 @@ begin
       pg2kafka.is_of_share(text, integer, integer),
       pg2kafka.take_lease(integer, integer, integer),
       pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
-      pg2kafka.settle(integer, bigint, integer, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
+      pg2kafka.settle(integer, bigint, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
       pg2kafka.reclaim(integer, integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
       pg2kafka.snapshot_step(integer, integer, integer, bigint), pg2kafka.status(integer) to %s', p_role
   );

@@ -1,0 +1,120 @@
+import type { RelayLimits } from "./config.ts";
+import type { Refusal } from "./kafka/failures.ts";
+import type { Message, QueueEvent } from "./message.ts";
+import { BEHIND_REFUSED, type Blocked, isOfTopic } from "./parking.ts";
+import {
+  type FetchedEvent,
+  type ParkedEvent,
+  type ParkedLimits,
+  parkedFull,
+} from "./postgres/queue.ts";
+
+/** Events on their way to Kafka together: the messages of those that can be sent, and the others. */
+export interface Parcel {
+  messages: Message[];
+  /** Of the messages, in the same order. */
+  events: FetchedEvent[];
+  /** What is not sent: it waits behind something that is parked, or cannot be read. */
+  held: ParkedEvent[];
+}
+
+/**
+ * Make messages of events, but for what waits behind parked ones.
+ *
+ * @param blocked what is held is added to it
+ * @param room what may still be parked, which is taken from; null for events that are parked already
+ * @throws {QueueError} PARKED_FULL
+ */
+export function pack(
+  events: readonly FetchedEvent[],
+  toMessage: (event: QueueEvent) => Message,
+  blocked: Blocked,
+  room: ParkedLimits | null,
+  limits: RelayLimits,
+): Parcel {
+  const parcel: Parcel = { messages: [], events: [], held: [] };
+  for (const event of events) {
+    const message = toMessage({ ...event, data: event.data ?? "null" });
+    const place = { ...event, topic: message.topic };
+    const refusal = blocked.isBehind(place)
+      ? behind(message.topic)
+      : unreadable(event, limits, room === null);
+    if (refusal === null) {
+      parcel.messages.push(message);
+      parcel.events.push(event);
+      continue;
+    }
+    parcel.held.push({ id: String(event.id), topic: message.topic, ...refusal });
+    blocked.add(place, false);
+    if (room) takeRoom(room, [event]);
+  }
+  if (room && (room.eventsMax < 0 || room.bytesMax < 0)) throw parkedFull(limits.parked);
+  return parcel;
+}
+
+/** All of a parcel that is not in Kafka. @param refused by position of its message */
+export function leftOf(
+  { messages, events, held }: Parcel,
+  refused: ReadonlyMap<number, Refusal>,
+): ParkedEvent[] {
+  const left = [...refused].map(([index, refusal]) => ({
+    id: String(events[index]!.id),
+    topic: messages[index]!.topic,
+    ...refusal,
+  }));
+  return [...held, ...left];
+}
+
+/** What was refused holds back what follows it, and takes room. */
+export function block(
+  { messages, events }: Parcel,
+  refused: ReadonlyMap<number, Refusal>,
+  blocked: Blocked,
+  room: ParkedLimits | null,
+): void {
+  for (const [index, refusal] of refused) {
+    const event = events[index]!;
+    blocked.add({ ...event, topic: messages[index]!.topic }, isOfTopic(refusal));
+    if (room) takeRoom(room, [event]);
+  }
+}
+
+export function takeRoom(
+  room: ParkedLimits,
+  events: readonly { bytes?: number; dataBytes?: number | null }[],
+): void {
+  room.eventsMax -= events.length;
+  room.bytesMax -= events.reduce((sum, event) => sum + (event.bytes ?? event.dataBytes ?? 0), 0);
+}
+
+function behind(topic: string): Omit<ParkedEvent, "id" | "topic"> {
+  return {
+    scope: "key",
+    code: BEHIND_REFUSED,
+    reason: `Not sent: an earlier event for topic "${topic}" is parked. Mend that one first.`,
+    retriable: true,
+  };
+}
+
+/**
+ * Why an event cannot be sent at all; null when it can.
+ *
+ * @param isRequeued somebody has asked for it: it is sent with null for data that was not captured
+ */
+function unreadable(
+  { data, dataBytes }: FetchedEvent,
+  { batch }: RelayLimits,
+  isRequeued: boolean,
+): Refusal | null {
+  if (data !== null || (dataBytes === null && isRequeued)) return null;
+  const common = { scope: "key", retriable: false } as const;
+  if (dataBytes === null) {
+    const reason =
+      "The row was too large to be captured: its JSON would not fit a value of Postgres.";
+    return { ...common, code: "NOT_CAPTURED", reason };
+  }
+  const reason =
+    `The event has ${dataBytes} bytes of data; the bound is ${batch.eventBytesMax}. ` +
+    "Raise MESSAGE_BYTES_MAX together with max.message.bytes of the topic, or make the row smaller.";
+  return { ...common, code: "MESSAGE_TOO_LARGE", reason };
+}

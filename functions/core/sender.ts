@@ -1,0 +1,90 @@
+import { randomUUID } from "node:crypto";
+import type { Refusal } from "./kafka/failures.ts";
+import type { Producer, SendOptions, SendReport } from "./kafka/producer.ts";
+import type { TransactionalProducer } from "./kafka/transactional.ts";
+import type { Message } from "./message.ts";
+import type { Begun, Settlement, TransactionState } from "./postgres/queue.ts";
+
+/** How a batch gets into Kafka under one lease: at least once, or exactly once. */
+export interface Sender {
+  /** Whether the batch that the last drain had begun is in Kafka. To be called first. */
+  recover(state: TransactionState, mayStart: () => boolean): Promise<boolean>;
+  send(messages: readonly Message[], options: BatchOptions): Promise<SendReport>;
+  /** The last batch that `send` has brought into Kafka, where these have names. */
+  sent(): TransactionState["sent"];
+  /** Whether Kafka has batches that the database does not know: it was set back to an earlier time,
+   *  and what is sent now may be a repeat. */
+  isKafkaAhead(): boolean;
+  close(): Promise<void>;
+}
+
+export interface BatchOptions extends SendOptions {
+  /** What is to be settled once the batch is in Kafka, without those that Kafka refused. */
+  settlementFor: (refused: ReadonlyMap<number, Refusal>) => Settlement;
+  /** Store that the batch is begun, in place of what was stored of it before. */
+  begin: (batch: Begun) => Promise<void>;
+}
+
+/** What a drain has begun and not settled, the next one sends again. */
+export function atLeastOnce(producer: Producer): Sender {
+  return {
+    recover: async () => false,
+    send: (messages, { mayStart, refusedMax }) =>
+      producer.send(messages, {
+        ...(mayStart && { mayStart }),
+        ...(refusedMax !== undefined && { refusedMax }),
+      }),
+    sent: () => null,
+    isKafkaAhead: () => false,
+    close: async () => {},
+  };
+}
+
+/**
+ * Each batch is a transaction of Kafka's that also carries the batch's id. The id is stored here
+ * with all that is to be settled, before the batch is sent: so after any crash Kafka can be asked
+ * whether the batch is there, and if it is, it is settled and not sent again.
+ */
+export function exactlyOnce(producer: TransactionalProducer): Sender {
+  let number = 0n;
+  let isFenced = false;
+  let isKafkaAhead = false;
+  let sent: TransactionState["sent"] = null;
+
+  async function fence(begun: Begun | null, mayStart: () => boolean): Promise<boolean> {
+    const last = await producer.fence({ mayStart });
+    isFenced = true;
+    if (last === null) return false;
+    if (BigInt(last.number) > number) number = BigInt(last.number);
+    const isBegun = last.id === begun?.id;
+    isKafkaAhead = sent !== null && last.id !== sent.id && !isBegun;
+    return isBegun;
+  }
+
+  return {
+    async recover(state, mayStart) {
+      const { begun } = state;
+      sent = state.sent;
+      number = BigInt(begun?.number ?? sent?.number ?? 0);
+      // Without a batch in doubt, nothing is asked before there is something to send.
+      return begun !== null && (await fence(begun, mayStart));
+    },
+
+    async send(messages, { settlementFor, begin, ...options }) {
+      if (messages.length === 0) return { refused: new Map() };
+      if (!isFenced) await fence(null, options.mayStart ?? (() => true));
+      number += 1n;
+      const name = { number: String(number), id: randomUUID() };
+      const store = (refused: ReadonlyMap<number, Refusal>) =>
+        begin({ ...name, settlement: settlementFor(refused) });
+      await store(new Map());
+      const report = await producer.send(messages, name, { ...options, beforeCommit: store });
+      sent = name;
+      return report;
+    },
+
+    sent: () => sent,
+    isKafkaAhead: () => isKafkaAhead,
+    close: () => producer.close(),
+  };
+}

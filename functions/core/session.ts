@@ -1,0 +1,212 @@
+import { ProduceError, QueueError } from "./errors.ts";
+import { block, leftOf, pack, takeRoom } from "./parcel.ts";
+import { Blocked, dueEvents } from "./parking.ts";
+import {
+  type Batch,
+  type BatchLimits,
+  type FetchedEvent,
+  type Held,
+  type Lease,
+  type ParkedEvent,
+  type ParkedLimits,
+  type Position,
+  parkedFull,
+  type Queue,
+  type Settlement,
+  type Share,
+  type TransactionState,
+  unlessLost,
+} from "./postgres/queue.ts";
+import { type RelayReport, stop } from "./report.ts";
+import { hasTime, mayContinue, type Relay } from "./run.ts";
+import type { Sender } from "./sender.ts";
+
+/** How often space is given back while there is always something to send. */
+const RECLAIM_EVERY_MS = 30_000;
+
+/** What one drain does under one lease, and the position it has come to. */
+export class Session {
+  readonly lease: Lease;
+  /** All up to it is settled. */
+  position: Position;
+  readonly #run: Relay;
+  readonly #report: RelayReport;
+  readonly #sender: Sender;
+  readonly #isGathered: boolean;
+  #transaction: TransactionState;
+  /** What the parked events hold back, and how much more may be parked. */
+  #blocked = new Blocked();
+  #room: ParkedLimits;
+  #reclaimAtMs = performance.now() + RECLAIM_EVERY_MS;
+
+  constructor(run: Relay, { lease, position, transaction }: Held, report: RelayReport) {
+    this.lease = lease;
+    this.position = position;
+    this.#run = run;
+    this.#report = report;
+    this.#sender = run.openSender(lease.share.lane);
+    this.#isGathered = isGathered(position);
+    this.#transaction = transaction;
+    this.#room = { ...run.limits.parked };
+  }
+
+  /** Settle the batch that the last drain had begun, if it is in Kafka; if not, forget it. */
+  async recover(): Promise<void> {
+    const { begun } = this.#transaction;
+    const isInKafka = await this.#sender.recover(this.#transaction, this.#mayStart);
+    if (begun && isInKafka) {
+      const { number, id, settlement } = begun;
+      await this.settle({ ...settlement, transaction: { sent: { number, id }, begun: null } });
+      this.position = settlement.position;
+      this.#transaction = { sent: { number, id }, begun: null };
+    }
+    this.#transaction = { sent: this.#transaction.sent, begun: null };
+  }
+
+  /** Try again what is parked and may succeed now, in order. */
+  async retryParked(): Promise<void> {
+    const { queue, limits } = this.#run;
+    const parked = await queue.readParked(this.lease.share);
+    takeRoom(this.#room, parked);
+    for (const due of dueEvents(parked, this.#blocked, limits.batch)) {
+      if (!this.mayContinue(false)) break;
+      const ids = due.map(({ id }) => id);
+      const events = await queue.readParkedEvents(ids, limits.batch.eventBytesMax);
+      const unparked = (retried: ParkedEvent[]) => {
+        const refused = new Set(retried.map(({ id }) => id));
+        return events.filter(({ id }) => !refused.has(String(id)));
+      };
+      const retried = await this.#send(events, null, (retried) => ({
+        retried,
+        unparked: unparked(retried).map(({ id }) => String(id)),
+      }));
+      const sent = unparked(retried);
+      this.#room.eventsMax += sent.length;
+      this.#room.bytesMax += sent.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
+      this.#report.delivered += sent.length;
+      this.#report.unparked += sent.length;
+    }
+  }
+
+  read(position: Position): Promise<Batch> {
+    const { queue, limits } = this.#run;
+    return readNext(queue, position, this.lease.drawnId, limits.batch, this.lease.share);
+  }
+
+  /** Send a batch, and settle it when Kafka has acknowledged all of it. */
+  async deliver({ events, after }: Batch): Promise<void> {
+    const parked = await this.#send(events, this.#room, (parked) => ({ position: after, parked }));
+    this.position = after;
+    this.#report.batches += 1;
+    this.#report.delivered += events.length - parked.length;
+    this.#report.parked += parked.length;
+    if (performance.now() < this.#reclaimAtMs) return;
+    this.#reclaimAtMs += RECLAIM_EVERY_MS;
+    await this.reclaim();
+  }
+
+  async #send(
+    events: readonly FetchedEvent[],
+    room: ParkedLimits | null,
+    toSettlement: (left: ParkedEvent[]) => Partial<Settlement>,
+  ): Promise<ParkedEvent[]> {
+    const { toMessage, limits } = this.#run;
+    const parcel = pack(events, toMessage, this.#blocked, room, limits);
+    const { refused } = await this.#sender.send(parcel.messages, {
+      mayStart: this.#mayStart,
+      ...(room && { refusedMax: room.eventsMax }),
+      settlementFor: (refused) => this.#whole(toSettlement(leftOf(parcel, refused))),
+      begin: async (begun) => {
+        this.#transaction = { ...this.#transaction, begun };
+        await this.settle({});
+      },
+    });
+    if (this.#sender.isKafkaAhead()) this.#report.restored = true;
+    block(parcel, refused, this.#blocked, room);
+    const left = leftOf(parcel, refused);
+    const transaction = { sent: this.#sender.sent(), begun: null };
+    await this.settle({ ...toSettlement(left), transaction });
+    this.#transaction = transaction;
+    return left;
+  }
+
+  /** Note what was dealt with, and renew the lease. @param leaseMs 0 gives it back */
+  settle(settlement: Partial<Settlement>, leaseMs = this.#run.limits.leaseMs): Promise<void> {
+    const { queue, limits } = this.#run;
+    return queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
+  }
+
+  #whole(settlement: Partial<Settlement>): Settlement {
+    const { position } = this;
+    const nothing = { parked: [], retried: [], unparked: [] };
+    return { position, transaction: this.#transaction, ...nothing, ...settlement };
+  }
+
+  async reclaim(): Promise<void> {
+    this.#report.reclaimedBytes += await this.#run.queue.reclaim(this.lease);
+  }
+
+  mayContinue(isPaused: boolean): boolean {
+    return mayContinue(this.#run, isPaused, this.#report);
+  }
+
+  /** Whether the lanes are to be arranged anew: lane 0 is to go on alone, or has done so. */
+  isToEnd(): boolean {
+    const isToSpread = this.#run.lanes > 1 && this.#isGathered && !isGathered(this.position);
+    return this.lease.isGathering || isToSpread;
+  }
+
+  /** Give the lease back. @returns whether to come for another one */
+  async end(isBeforeTruncate: boolean): Promise<boolean> {
+    await unlessLost(this.settle({ gather: isBeforeTruncate }, 0));
+    await this.reclaim();
+    const isAlone = this.#run.lane === 0 && this.isToEnd();
+    return this.#report.stopped === null && hasTime(this.#run) && (isAlone || this.#run.linger);
+  }
+
+  /** Give the lease back after a failure. Where another drain has it by now, that changes nothing. */
+  async giveUp(error: unknown): Promise<void> {
+    await this.settle({}, 0).catch(() => {});
+    if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
+    const isFull = error.code === "TOO_MANY_REFUSED";
+    const { code, message } = isFull ? parkedFull(this.#run.limits.parked, error) : error;
+    stop(this.#report, code, message);
+  }
+
+  async close(): Promise<void> {
+    await this.#sender.close();
+  }
+
+  /** Whether a request would be answered, or given up, while this drain has its lease and its time.
+   *  One under way after that could cross the next drain's. */
+  readonly #mayStart = (): boolean => {
+    const { limits, deadlineMs } = this.#run;
+    const endMs = Math.min(this.lease.expiresAtMs, deadlineMs);
+    return endMs - performance.now() > limits.requestTimeoutMs;
+  };
+}
+
+/** Whether a position is made up of what several lanes have left. */
+function isGathered({ spans }: Position): boolean {
+  return spans.some(({ share }) => share !== null);
+}
+
+/** A span between two snapshots may turn out to hold nothing more: then the next one counts. */
+export async function readNext(
+  queue: Queue,
+  position: Position,
+  drawnId: string,
+  limits: BatchLimits,
+  share: Share,
+): Promise<Batch> {
+  let batch = await queue.fetch(position, drawnId, limits, share);
+  for (let { target } = position; target !== null && isNothing(batch); ) {
+    ({ target } = batch.after);
+    batch = await queue.fetch(batch.after, drawnId, limits, share);
+  }
+  return batch;
+}
+
+function isNothing({ events, isBeforeTruncate }: Batch): boolean {
+  return events.length === 0 && !isBeforeTruncate;
+}

@@ -1,0 +1,163 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { type DrainReport, drain } from "../../functions/core/drain.ts";
+import { createTopic } from "../local/topics.ts";
+import { type CommittedMessage, readCommitted } from "../support/committed.ts";
+import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
+import { startCommand } from "./command.ts";
+import {
+  configFor,
+  drainSession,
+  type Environment,
+  enqueue,
+  expireLeases,
+  kafkaProducer,
+  one,
+} from "./support.ts";
+
+const server = useDatabase(newest, { superuser: true });
+const cluster = useKafka();
+const topic = (table = "t") => `pg2kafka.${server.database.name}.${table}`;
+const KILLS = 6;
+const EVENTS_PER_ROUND = 200;
+const KEYS = 20;
+
+function environment(env: Environment = {}): Environment {
+  return { DELIVERY: "exactly-once", KAFKA_BROKER: cluster.brokers.join(","), ...env };
+}
+
+async function drainOnce(env: Environment = {}): Promise<DrainReport> {
+  const config = configFor(server.database, environment(env));
+  const producer = kafkaProducer(server.database, cluster.brokers);
+  const deadlineMs = performance.now() + 30_000;
+  return await drain(drainSession(server.database), producer, config, schema, deadlineMs);
+}
+
+/** What a reader of committed messages sees. */
+function messages(table = "t"): Promise<CommittedMessage[]> {
+  return readCommitted([...cluster.brokers], topic(table));
+}
+
+async function keys(table = "t"): Promise<(string | null)[]> {
+  return (await messages(table)).map(({ key }) => key);
+}
+
+/** A drain that dies when its first batch is in Kafka, before that is settled. */
+async function dieBeforeSettling(env: Environment = {}): Promise<void> {
+  await server.sql.unsafe(`
+    create function die() returns trigger language plpgsql as $$
+    begin
+      if jsonb_path_exists(new.lanes, '$[*].transaction ? (@.sent != null && @.begun == null)') then
+        raise exception 'died';
+      end if;
+      return new;
+    end $$;
+    create trigger die before insert on pg2kafka.drain_log for each row execute function die()`);
+  await expect(drainOnce(env)).rejects.toThrow("died");
+  await server.sql`drop function die() cascade`;
+}
+
+test("a batch is a transaction: sent once, settled, and the next drain has nothing to do", async () => {
+  await createTopic(cluster.brokers, topic(), { partitions: 3 });
+  await enqueue(server.sql, "a", "b", "a", { key: null, statement: "TRUNCATE" }, "c");
+  expect(await drainOnce()).toMatchObject({ delivered: 5, drained: true, stopped: null });
+  expect((await keys()).sort()).toEqual(["a", "a", "b", "c", null, null, null].sort());
+  expect(await drainOnce()).toMatchObject({ delivered: 0, drained: true, restored: false });
+});
+
+test("a batch that is in Kafka when its drain dies is settled by the next one, not sent again", async () => {
+  await createTopic(cluster.brokers, topic());
+  await enqueue(server.sql, "a", "b", "c");
+  await dieBeforeSettling({ BATCH_EVENTS_MAX: "2" });
+  expect(await keys()).toEqual(["a", "b"]);
+  expect(await drainOnce()).toMatchObject({ delivered: 1, drained: true, restored: false });
+  expect(await keys()).toEqual(["a", "b", "c"]);
+});
+
+test("what Kafka refused of such a batch is parked all the same", async () => {
+  await createTopic(cluster.brokers, topic());
+  const table = "without_topic";
+  await enqueue(server.sql, "a", { key: "b", table }, { key: "c", table }, "d");
+  await dieBeforeSettling();
+  const parked = () => server.sql`select external_id from pg2kafka.parked_events order by id`;
+  expect(await parked()).toEqual([]);
+  await drainOnce();
+  expect(await parked()).toMatchObject([{ external_id: "b" }, { external_id: "c" }]);
+  expect(await keys()).toEqual(["a", "d"]);
+  await createTopic(cluster.brokers, topic(table));
+  expect(await drainOnce()).toMatchObject({ unparked: 2 });
+  expect(await keys(table)).toEqual(["b", "c"]);
+});
+
+test("the batch of a lane that is no longer there is settled before its rest is gathered", async () => {
+  await createTopic(cluster.brokers, topic(), { partitions: 3 });
+  const lanes = (lane: number) => ({ LANES: "2", LANE: String(lane) });
+  await drainOnce(lanes(0));
+  await drainOnce(lanes(1));
+  const all = Array.from({ length: 12 }, (_, n) => `${n}`);
+  await enqueue(server.sql, ...all);
+  await dieBeforeSettling({ ...lanes(1), BATCH_EVENTS_MAX: "2" });
+  for (let tick = 0; tick < 3; tick++) await drainOnce();
+  expect((await keys()).sort()).toEqual(all.sort());
+});
+
+test("a database that went back is noticed: its events are sent again, and the report says so", async () => {
+  await createTopic(cluster.brokers, topic());
+  await enqueue(server.sql, "a");
+  await drainOnce();
+  await server.sql`create table earlier as select * from pg2kafka.drain_log`;
+  await enqueue(server.sql, "b");
+  await drainOnce();
+  await enqueue(server.sql, "c");
+  await server.sql`truncate pg2kafka.drain_log`;
+  await server.sql`insert into pg2kafka.drain_log select * from earlier`;
+  expect(await drainOnce()).toMatchObject({ delivered: 2, restored: true });
+  expect(await keys()).toEqual(["a", "b", "b", "c"]);
+});
+
+test(`killed ${KILLS} times at random moments: each event once, in the order of its key`, async () => {
+  await createTopic(cluster.brokers, topic(), { partitions: 3 });
+  const entries = async () =>
+    (
+      await one<{ number: number }>(
+        server.sql,
+        "select coalesce(max(number), 0)::int as number from pg2kafka.drain_log",
+      )
+    ).number;
+  const env = environment({ DATABASE_URL: server.database.url, BATCH_EVENTS_MAX: "25" });
+  for (let round = 0; round < KILLS; round++) {
+    await server.sql.unsafe(`
+      insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+      select 'k' || n % ${KEYS}, 't', 'UPDATE', json_build_object('n', n)
+      from generate_series(${round * EVENTS_PER_ROUND}, ${(round + 1) * EVENTS_PER_ROUND - 1}) n`);
+    const before = await entries();
+    const child = startCommand("drain", env);
+    const wanted = before + 2 + Math.floor(Math.random() * 8);
+    await waitFor(async () => (await entries()) > wanted, { timeoutMs: 20_000 });
+    // At a random moment of a batch: not a wait for something to become true.
+    await sleep(Math.random() * 30);
+    child.kill("SIGKILL");
+    await child.finished;
+    await waitFor(async () => {
+      const { count } = await one<{ count: number }>(
+        server.sql,
+        `select count(*)::int as count from pg_stat_activity
+         where application_name = 'pg2kafka' and datname = current_database()`,
+      );
+      return count === 0;
+    });
+    await expireLeases(server.sql);
+  }
+  expect(await drainOnce()).toMatchObject({ drained: true, stopped: null });
+  const numbers = new Map<string | null, number[]>();
+  for (const { key, value } of await messages()) {
+    const ofKey = numbers.get(key) ?? [];
+    numbers.set(key, ofKey);
+    ofKey.push(JSON.parse(value).data.n);
+  }
+  for (const [key, ofKey] of numbers)
+    expect(ofKey, `${key}`).toEqual([...ofKey].sort((a, b) => a - b));
+  const all = [...numbers.values()].flat().sort((a, b) => a - b);
+  expect(all).toEqual(Array.from({ length: KILLS * EVENTS_PER_ROUND }, (_, n) => n));
+}, 120_000);
