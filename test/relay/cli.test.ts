@@ -189,7 +189,10 @@ describe.each(["migrate", "drain"] as const)(
     const server = useDatabase(newest, { alone: true });
 
     test("a server without TLS, which is demanded: one line that says so", async () => {
-      const finished = await runCommand(name, envFor({ DATABASE_TLS: "verify" }));
+      const finished = await runCommand(
+        name,
+        envFor({ DATABASE_URL: server.database.url, DATABASE_TLS: "verify" }),
+      );
       expectOneLine(
         finished,
         /^DatabaseError DATABASE_UNREACHABLE: .*TLS if DATABASE_TLS is verify/,
