@@ -33,7 +33,7 @@ export async function pgBouncerFiles(): Promise<PgBouncerFiles> {
     return { isAvailable: true, executable: "pgbouncer", env, user };
   }
   if (!(await canRun("apt-get")) || !(await canRun("dpkg"))) {
-    const reason = "There is no pgbouncer on the PATH, and no apt to fetch it.";
+    const reason = "there is no pgbouncer on the PATH, and no apt to fetch it";
     return { isAvailable: false, reason };
   }
   const home = await once(join(await cacheDirectory(user), "pgbouncer"), fetch);

@@ -22,7 +22,7 @@ const PASSWORD = "marker-database-password";
 const APPLICATION_NAME = "pg2kafka";
 
 const files = await pgBouncerFiles();
-const title = files.isAvailable ? "through PgBouncer" : `through PgBouncer: ${files.reason}`;
+const skipped = files.isAvailable ? "" : ` (skipped: ${files.reason})`;
 
 /** What the statements of others would meet in a session. */
 interface Session {
@@ -33,9 +33,9 @@ interface Session {
 }
 
 describe.skipIf(!files.isAvailable).each([
-  { how: "TLS on both sides of it", isTls: true },
-  { how: "no TLS", isTls: false },
-])(`${title}, in transaction mode, with $how`, ({ isTls }) => {
+  ["TLS on both sides", true],
+  ["no TLS", false],
+] as const)(`through PgBouncer in transaction mode, %s${skipped}`, (_how, isTls) => {
   let directory: string;
   let certificates: Certificates;
   let server: LocalPostgres;
