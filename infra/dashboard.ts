@@ -57,12 +57,14 @@ function charts({ service, functionNames }: MetricSource): Chart[] {
   /** All lanes together. */
   const lambda = (name: string): MetricRow[] => {
     const id = name.toLowerCase();
+    const ids = functionNames.map((_, lane) => `${id}${lane}`);
+    const visible = ids.length === 1;
     const lanes = functionNames.map((functionName, lane) => {
-      const options = { id: `${id}${lane}`, stat: "Sum", visible: false };
+      const options = { id: ids[lane], stat: "Sum", visible };
       return ["AWS/Lambda", name, "FunctionName", functionName, options];
     });
-    const ids = functionNames.map((_, lane) => `${id}${lane}`);
-    return [...lanes, [{ expression: `SUM([${ids.join(",")}])`, label: name, id }]];
+    const sum = [{ expression: `SUM([${ids.join(",")}])`, label: name, id }];
+    return visible ? lanes : [...lanes, sum];
   };
   return [
     { title: "Lag: age of the oldest event", rows: [own("LagMs", { stat: "Maximum" })] },

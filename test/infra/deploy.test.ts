@@ -196,6 +196,7 @@ describe("a deploy into what is there", () => {
     );
     const lambdas = rows.filter(([namespace]) => namespace === "AWS/Lambda");
     expect(lambdas.map((row) => row[1]).sort()).toEqual(["Errors", "Invocations", "Throttles"]);
+    for (const row of lambdas) expect(row[4]).toMatchObject({ stat: "Sum", visible: true });
   });
 });
 
@@ -261,6 +262,7 @@ describe("lanes that linger", () => {
         ([namespace, metric]) => `${namespace} ${metric}` === `AWS/Lambda ${name}`,
       );
       expect(lanes.map((row) => row[3])).toEqual(NAMES);
+      for (const row of lanes) expect(row[4]).toMatchObject({ stat: "Sum", visible: false });
       const ids = lanes.map((row) => (row[4] as { id: string }).id);
       expect(rows).toContainEqual([
         expect.objectContaining({ expression: `SUM([${ids.join(",")}])`, label: name }),
