@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { namesDatabase } from "./core/config/database.ts";
 import type { Environment } from "./core/config/environment.ts";
 import { type Config, readConfig } from "./core/config.ts";
+import { describeFailure } from "./core/failure.ts";
 import { log } from "./core/log.ts";
-import { explainFailure } from "./core/postgres/failures.ts";
 
 /** What the handlers use of Lambda's context. */
 export interface LambdaContext {
@@ -53,21 +53,8 @@ export async function answer<Result>(
 }
 
 /** Log a failure, and make what Lambda may see of it. */
-export function report(error: unknown, config: Config | undefined): Error {
-  const explained = config ? explainFailure(error, config.database) : error;
-  const { name, code, message } = describe(explained);
+export function report(error: unknown, config?: Config): Error {
+  const { name, code, message } = describeFailure(error, config?.database);
   log("error", "failed", { name, code, message });
   return Object.assign(new Error(message), { name, code, stack: `${name}: ${message}` });
-}
-
-/** What is said of a failure, and no more: a server's error has rows among its properties. */
-export function describe(error: unknown): { name: string; code: string; message: string } {
-  if (!(error instanceof Error)) return { name: "Error", code: "UNKNOWN", message: String(error) };
-  const { code, errors } = error as { code?: unknown; errors?: Error[] };
-  return {
-    name: error.name,
-    code: typeof code === "string" ? code : "UNKNOWN",
-    // Node's AggregateError of a refused connection has an empty message.
-    message: (error.message || errors?.[0]?.message || error.name).replaceAll("\n", " "),
-  };
 }

@@ -31,20 +31,25 @@ function watchMinutes({ drain, alarms }: Settings): number {
   return Math.max(WATCH_MINUTES_MIN, apart + taken);
 }
 
-/** The alarms of a stage. A drain that does not run has no metrics: NoRun alone watches that. */
-export function alarmsOf(settings: Settings, { service, functionName }: MetricSource): Alarm[] {
+/**
+ * The alarms of a stage. What the drains publish is about all lanes; what Lambda does, about one,
+ * for together they would hide the lane that does not run. A drain that does not run has no
+ * metrics: NoRun alone watches that.
+ */
+export function alarmsOf(settings: Settings, source: MetricSource): Alarm[] {
+  return [
+    ...queueAlarms(settings, source.service),
+    ...source.functionNames.flatMap((name, lane) => lambdaAlarms(settings, name, lane)),
+  ];
+}
+
+function queueAlarms(settings: Settings, service: string): Alarm[] {
   const { alarms } = settings;
   const own = (name: MetricName, stat: string) => ({
     namespace: NAMESPACE,
     name,
     dimensions: { service },
     stat,
-  });
-  const lambda = (name: string) => ({
-    namespace: "AWS/Lambda",
-    name,
-    dimensions: { FunctionName: functionName },
-    stat: "Sum",
   });
   const minutes = watchMinutes(settings);
   return [
@@ -69,17 +74,6 @@ export function alarmsOf(settings: Settings, { service, functionName }: MetricSo
       missing: "ignore",
     },
     {
-      name: "Errors",
-      description: "The drain fails: the last lines of its log say why.",
-      metric: lambda("Errors"),
-      comparison: "GreaterThanOrEqualToThreshold",
-      threshold: 1,
-      minutes,
-      // One failure that the next tick mends wakes nobody.
-      periods: 2,
-      missing: "notBreaching",
-    },
-    {
       name: "QueueBytes",
       description: `The queue takes more than ${alarms.queueBytes} bytes of the database's disk.`,
       metric: own("QueueBytes", "Maximum"),
@@ -89,9 +83,33 @@ export function alarmsOf(settings: Settings, { service, functionName }: MetricSo
       periods: 1,
       missing: "ignore",
     },
+  ];
+}
+
+function lambdaAlarms(settings: Settings, functionName: string, lane: number): Alarm[] {
+  const { alarms } = settings;
+  const number = lane === 0 ? "" : String(lane);
+  const lambda = (name: string) => ({
+    namespace: "AWS/Lambda",
+    name,
+    dimensions: { FunctionName: functionName },
+    stat: "Sum",
+  });
+  return [
     {
-      name: "NoRun",
-      description: `The drain has not run for ${alarms.noRunMinutes} minutes: look at its schedule.`,
+      name: `Errors${number}`,
+      description: `${functionName} fails: the last lines of its log say why.`,
+      metric: lambda("Errors"),
+      comparison: "GreaterThanOrEqualToThreshold",
+      threshold: 1,
+      minutes: watchMinutes(settings),
+      // One failure that the next tick mends wakes nobody.
+      periods: 2,
+      missing: "notBreaching",
+    },
+    {
+      name: `NoRun${number}`,
+      description: `${functionName} has not run for ${alarms.noRunMinutes} minutes: look at its schedule.`,
       metric: lambda("Invocations"),
       comparison: "LessThanThreshold",
       threshold: 1,

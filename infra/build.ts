@@ -4,12 +4,12 @@ import { checkSettings } from "./checks.ts";
 import { createDashboard } from "./dashboard.ts";
 import { database } from "./database.ts";
 import { settingsOf } from "./defaults.ts";
-import { createDrain, createSchedule } from "./drain.ts";
+import { createDrains } from "./drain.ts";
 import { SettingsError } from "./errors.ts";
 import { existingKafka, newKafka } from "./kafka.ts";
 import type { Stage } from "./lambda.ts";
 import { createMigration, migrateNow } from "./migration.ts";
-import { functionName, serviceName } from "./names.ts";
+import { drainNames, serviceName } from "./names.ts";
 import { network } from "./network.ts";
 import { outputsOf } from "./outputs.ts";
 import { secretProblems } from "./secrets.ts";
@@ -49,13 +49,12 @@ export async function build(
   createSetup(stage);
   const migrated = settings.migration.onDeploy ? [migrateNow(migration, stage)] : [];
   const topics = createTopics(stage);
-  const drain = createDrain(stage, [...migrated, ...topics]);
-  createSchedule(stage, drain);
+  createDrains(stage, [...migrated, ...topics]);
 
   const source = {
     region: account.region,
     service: serviceName($app.stage),
-    functionName: functionName($app.stage, "drain"),
+    functionNames: drainNames($app.stage, settings.drain.lanes),
   };
   createDashboard(source);
   createAlarms(settings, source);

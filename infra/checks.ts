@@ -3,6 +3,7 @@ import { parseTableName } from "../functions/core/config/topics.ts";
 import { topicName, topicProblem } from "../functions/core/topic.ts";
 import { type ArnShape, arnProblem, parseArn } from "./arns.ts";
 import type { Settings } from "./defaults.ts";
+import { lingerProblems } from "./linger.ts";
 import { functionName, LAMBDAS } from "./names.ts";
 import { rateMinutes, scheduleProblem } from "./schedule.ts";
 import { LOG_RETENTIONS } from "./settings.ts";
@@ -28,7 +29,14 @@ const NAMESPACE = /^[A-Za-z0-9._-]{1,100}$/;
 /** Variables of the Lambdas that may be set beside the numbers. */
 const VARIABLES = ["COMPRESSION", "DATABASE_TLS", "DATABASE_CA", "KAFKA_CA"];
 /** Numbers that follow from other settings. */
-const DERIVED = ["DATABASE_PORT", "TIMEOUT_MS", "TOPIC_PARTITIONS", "TOPIC_REPLICATION"];
+const DERIVED = [
+  "DATABASE_PORT",
+  "LANE",
+  "LANES",
+  "TIMEOUT_MS",
+  "TOPIC_PARTITIONS",
+  "TOPIC_REPLICATION",
+];
 
 /** Gathers one sentence per problem. */
 class Checklist {
@@ -76,6 +84,7 @@ export function checkSettings(stage: string, settings: Settings): string[] {
   checkKafka(list, settings);
   checkTopics(list, settings);
   checkDrain(list, settings);
+  for (const problem of lingerProblems(settings)) list.add(problem);
   checkAlarms(list, settings);
   return list.problems;
 }
@@ -224,6 +233,8 @@ function checkDrain(list: Checklist, { drain }: Settings): void {
   if (drain.reservedConcurrency !== null) {
     list.between("drain.reservedConcurrency", drain.reservedConcurrency, 1, 100);
   }
+  list.oneOf("drain.linger", drain.linger, [true, false]);
+  list.between("drain.lanes", drain.lanes, NUMBERS.LANES.min, NUMBERS.LANES.max);
   for (const [name, text] of Object.entries(drain.variables)) {
     if (Object.hasOwn(NUMBERS, name) && !DERIVED.includes(name)) {
       const { min, max } = NUMBERS[name as keyof typeof NUMBERS];

@@ -17,10 +17,10 @@ interface Chart {
 /** Where the metrics of one stage are. */
 export interface MetricSource {
   region: string;
-  /** The dimension of the drain's own metrics. */
+  /** The dimension of the drains' own metrics, the same for all lanes. */
   service: string;
-  /** The dimension of Lambda's. */
-  functionName: string;
+  /** The dimension of Lambda's, for each lane. */
+  functionNames: readonly string[];
 }
 
 /**
@@ -46,7 +46,7 @@ export function dashboardBody(source: MetricSource): object {
   return { widgets };
 }
 
-function charts({ service, functionName }: MetricSource): Chart[] {
+function charts({ service, functionNames }: MetricSource): Chart[] {
   const own = (name: MetricName, options: Record<string, unknown>): MetricRow => [
     NAMESPACE,
     name,
@@ -54,13 +54,18 @@ function charts({ service, functionName }: MetricSource): Chart[] {
     service,
     options,
   ];
-  const lambda = (name: string, stat: string): MetricRow => [
-    "AWS/Lambda",
-    name,
-    "FunctionName",
-    functionName,
-    { stat },
-  ];
+  /** All lanes together. */
+  const lambda = (name: string): MetricRow[] => {
+    const id = name.toLowerCase();
+    const ids = functionNames.map((_, lane) => `${id}${lane}`);
+    const visible = ids.length === 1;
+    const lanes = functionNames.map((functionName, lane) => {
+      const options = { id: ids[lane], stat: "Sum", visible };
+      return ["AWS/Lambda", name, "FunctionName", functionName, options];
+    });
+    const sum = [{ expression: `SUM([${ids.join(",")}])`, label: name, id }];
+    return visible ? lanes : [...lanes, sum];
+  };
   return [
     { title: "Lag: age of the oldest event", rows: [own("LagMs", { stat: "Maximum" })] },
     { title: "Backlog", rows: [own("Backlog", { stat: "Maximum" })] },
@@ -76,11 +81,11 @@ function charts({ service, functionName }: MetricSource): Chart[] {
     { title: "Parked", rows: [own("Parked", { stat: "Maximum" })] },
     {
       title: "Errors",
-      rows: [own("Failed", { stat: "Sum" }), lambda("Errors", "Sum"), lambda("Throttles", "Sum")],
+      rows: [own("Failed", { stat: "Sum" }), ...lambda("Errors"), ...lambda("Throttles")],
     },
     {
       title: "Invocations and batches",
-      rows: [lambda("Invocations", "Sum"), own("Batches", { stat: "Sum" })],
+      rows: [...lambda("Invocations"), own("Batches", { stat: "Sum" })],
     },
     {
       title: "Time taken and left",

@@ -1,5 +1,6 @@
 import { checkSettings } from "./checks.ts";
 import { SettingsError } from "./errors.ts";
+import { lingerTimeoutSeconds } from "./linger.ts";
 import type {
   AlarmSettings,
   DatabaseSettings,
@@ -87,17 +88,24 @@ function fill(said: StageSettings): Settings {
     database: fillDatabase(database),
     kafka: fillKafka(kafka, zones),
     topics: { tables: [], create: kafka.kind === "new", partitions: 6, ...said.topics },
-    drain: {
-      schedule: "rate(1 minute)",
-      timeoutSeconds: 240,
-      memoryMb: 512,
-      reservedConcurrency: 1,
-      variables: {},
-      ...said.drain,
-    },
+    drain: fillDrain(said.drain ?? {}),
     migration: { onDeploy: false, ...said.migration },
     logRetention: said.logRetention ?? "1 month",
     alarms: { lagMinutes: 15, queueBytes: 1024 ** 3, noRunMinutes: 5, ...said.alarms },
+  };
+}
+
+function fillDrain(said: DrainSettings): Settings["drain"] {
+  const { schedule = "rate(1 minute)", linger = false } = said;
+  return {
+    schedule,
+    timeoutSeconds: (linger ? lingerTimeoutSeconds(schedule) : null) ?? 240,
+    memoryMb: 512,
+    reservedConcurrency: linger ? 2 : 1,
+    lanes: 1,
+    linger,
+    variables: {},
+    ...said,
   };
 }
 

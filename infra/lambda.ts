@@ -21,6 +21,8 @@ export interface LambdaOptions {
   id: LambdaId;
   /** Also the logical name of the component. */
   component: string;
+  /** Of the drains; default the first. */
+  lane?: number;
   description: string;
   timeoutSeconds: number;
   memoryMb: number;
@@ -36,10 +38,10 @@ export interface LambdaOptions {
 
 /** A Lambda with a role of its own, which Lambda alone may assume, and no retries. */
 export function createLambda(options: LambdaOptions, { settings, account }: Stage) {
-  const { id, component, environment, link = [], network } = options;
+  const { id, component, lane = 0, environment, link = [], network } = options;
   const { reservedConcurrency = null, after = [] } = options;
-  const name = functionName($app.stage, id);
-  const logGroup = logGroupName($app.stage, id);
+  const name = functionName($app.stage, id, lane);
+  const logGroup = logGroupName(name);
   return new sst.aws.Function(component, {
     name,
     description: options.description,

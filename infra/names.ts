@@ -10,11 +10,21 @@ export function serviceName(stage: string): string {
   return `${APP}-${stage}`;
 }
 
-/** Fixed, so that a command in a runbook can name it, and a policy its logs. */
-export function functionName(stage: string, id: LambdaId): string {
-  return `${serviceName(stage)}-${id}`;
+/**
+ * Fixed, so that a command in a runbook can name it, and a policy its logs.
+ *
+ * @param lane of the drains; the first has no number in its name
+ */
+export function functionName(stage: string, id: LambdaId, lane = 0): string {
+  return `${serviceName(stage)}-${id}${lane === 0 ? "" : `-${lane}`}`;
 }
 
-export function logGroupName(stage: string, id: LambdaId): string {
-  return `/aws/lambda/${functionName(stage, id)}`;
+/** The drains of a stage, by lane. */
+export function drainNames(stage: string, lanes: number): string[] {
+  return Array.from({ length: lanes }, (_, lane) => functionName(stage, "drain", lane));
+}
+
+/** Where a Lambda of that name writes its log. */
+export function logGroupName(functionName: string): string {
+  return `/aws/lambda/${functionName}`;
 }

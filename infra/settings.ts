@@ -103,12 +103,18 @@ export interface TopicSettings {
 export interface DrainSettings {
   /** `rate(…)` or `cron(…)`; default "rate(1 minute)". */
   schedule?: string;
-  /** Default 240. */
+  /** Default 240; with `linger` the schedule's rate and 30 seconds: see linger.ts. */
   timeoutSeconds?: number;
   /** Default 512. */
   memoryMb?: number;
-  /** Default 1. Null leaves it out, for accounts whose limit of 10 allows none: see drain.ts. */
+  /** Of each lane: default 1, with `linger` 2. Null leaves it out, for accounts whose limit of 10
+   *  allows none: see drain.ts. */
   reservedConcurrency?: number | null;
+  /** Drains side by side, each a Lambda with a share of the keys: 1 (default) to 16. */
+  lanes?: number;
+  /** Each invocation waits for new events until its time is nearly up, and sends them within
+   *  milliseconds; default false. What it costs: docs/deploy.md. */
+  linger?: boolean;
   /** Further variables of the Lambdas: the README's table "Settings". */
   variables?: Record<string, string>;
 }

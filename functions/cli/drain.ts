@@ -1,4 +1,3 @@
-import { readConfig } from "../core/config.ts";
 import { drain, dryRun, isRegularStop, requireBrokers } from "../core/drain.ts";
 import { createProducer } from "../core/kafka/producer.ts";
 import { log } from "../core/log.ts";
@@ -20,9 +19,8 @@ passed. The last line on standard error is a summary, as JSON.
 All settings: see the README. Exit code 0: the queue is empty, the time was up,
 another drain is at work, or the drain is paused; 1: it could not work.`;
 
-await runCommand(USAGE, async () => {
+await runCommand(USAGE, async (config) => {
   const startedMs = performance.now();
-  const config = readConfig(process.env);
   const brokers = config.dryRun ? [] : requireBrokers(config);
   const schema = readSchema(sqlFolder());
   const sql = await connectDatabase(config.database);

@@ -1,24 +1,27 @@
+import { type Config, readConfig } from "../core/config.ts";
+import { describeFailure } from "../core/failure.ts";
+
 /**
- * Run a command: print `usage` for --help; turn an error into one line on standard error and a
- * non-zero exit code. Stack traces stay out of sight: messages say what to do.
+ * Run a command with the settings of the environment: print `usage` for --help; turn an error into
+ * one line on standard error, which says what to do, and a non-zero exit code.
+ *
+ * @param command gets the settings; returns the exit code
  */
-export async function runCommand(usage: string, command: () => Promise<number>): Promise<void> {
+export async function runCommand(
+  usage: string,
+  command: (config: Config) => Promise<number>,
+): Promise<void> {
   if (process.argv.includes("--help") || process.argv.includes("-h")) {
     console.log(usage);
     return;
   }
+  let config: Config | undefined;
   try {
-    process.exitCode = await command();
+    config = readConfig(process.env);
+    process.exitCode = await command(config);
   } catch (error) {
-    process.stderr.write(`${describe(error)}\n`);
+    const { name, code, message } = describeFailure(error, config?.database);
+    process.stderr.write(`${name}${code === "UNKNOWN" ? "" : ` ${code}`}: ${message}\n`);
     process.exitCode = 1;
   }
-}
-
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { code, errors } = error as { code?: string; errors?: Error[] };
-  // Node's AggregateError of a refused connection has an empty message.
-  const message = error.message || errors?.[0]?.message || error.name;
-  return `${error.name}${code ? ` ${code}` : ""}: ${message}`.replaceAll("\n", " ");
 }

@@ -53,7 +53,7 @@ export class ProduceError extends Error {
 
 /**
  * The database could not be used:
- * - DATABASE_UNREACHABLE, DATABASE_CERTIFICATE, DATABASE_FULL: no connection
+ * - DATABASE_UNREACHABLE, DATABASE_TLS, DATABASE_CERTIFICATE, DATABASE_FULL: no connection
  * - DATABASE_SECRET, DATABASE_CREDENTIALS, DATABASE_AUTHENTICATION: no login
  * - DATABASE_USER_CHANGED: the secret names another user; connect anew
  * - DATABASE_MISSING, DATABASE_REFUSED: the server said no to something else

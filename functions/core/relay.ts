@@ -87,6 +87,7 @@ async function drainVisible(
   snapshots: SnapshotTurns,
   report: RelayReport,
 ): Promise<Batch> {
+  const startedMs = performance.now();
   let batch = await session.read(session.position);
   while (batch.events.length > 0 && session.mayContinue(batch.isPaused)) {
     report.lagMs = lagMs(batch);
@@ -96,6 +97,7 @@ async function drainVisible(
     batch = await next;
     if (session.isToEnd() || snapshots.isDue(session.position)) break;
   }
+  report.busyMs += Math.round(performance.now() - startedMs);
   report.lagMs = lagMs(batch);
   report.drained = batch.events.length === 0 && !batch.isBeforeTruncate;
   if (report.drained) session.position = batch.after;

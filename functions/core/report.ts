@@ -5,6 +5,8 @@ export interface RelayReport {
   /** Of the events parked earlier, those delivered now; they count as delivered too. */
   unparked: number;
   batches: number;
+  /** Of the time, what went to reading, sending and settling them. */
+  busyMs: number;
   /** SNAPSHOT events made from rows of tables; they are delivered like others. */
   snapshotRows: number;
   /** There is more to read for snapshots of tables. */
@@ -28,6 +30,7 @@ export function emptyReport(): RelayReport {
     parked: 0,
     unparked: 0,
     batches: 0,
+    busyMs: 0,
     snapshotRows: 0,
     isSnapshotting: false,
     restored: false,

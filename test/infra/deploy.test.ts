@@ -20,7 +20,7 @@ const EXISTING: StageSettings = {
   database: { kind: "existing", access: "url" },
   kafka: { kind: "existing", clusterArn: CLUSTER_ARN },
 };
-const SOURCE = { region: REGION, service: "pg2kafka-test", functionName: "pg2kafka-test-drain" };
+const SOURCE = { region: REGION, service: "pg2kafka-test", functionNames: ["pg2kafka-test-drain"] };
 
 const FUNCTION = "aws:lambda/function:Function";
 const SCHEDULE = "aws:scheduler/schedule:Schedule";
@@ -145,18 +145,18 @@ describe("a deploy into what is there", () => {
         missing: "ignore",
       },
       {
-        name: "pg2kafka-test-Errors",
-        metric: "AWS/Lambda Errors Sum",
-        bad: "GreaterThanOrEqualToThreshold 1",
-        over: "2 of 300 s",
-        missing: "notBreaching",
-      },
-      {
         name: "pg2kafka-test-QueueBytes",
         metric: "pg2kafka QueueBytes Maximum",
         bad: "GreaterThanThreshold 1073741824",
         over: "1 of 300 s",
         missing: "ignore",
+      },
+      {
+        name: "pg2kafka-test-Errors",
+        metric: "AWS/Lambda Errors Sum",
+        bad: "GreaterThanOrEqualToThreshold 1",
+        over: "2 of 300 s",
+        missing: "notBreaching",
       },
       {
         name: "pg2kafka-test-NoRun",
@@ -196,6 +196,91 @@ describe("a deploy into what is there", () => {
     );
     const lambdas = rows.filter(([namespace]) => namespace === "AWS/Lambda");
     expect(lambdas.map((row) => row[1]).sort()).toEqual(["Errors", "Invocations", "Throttles"]);
+    for (const row of lambdas) expect(row[4]).toMatchObject({ stat: "Sum", visible: true });
+  });
+});
+
+describe("lanes that linger", () => {
+  const NAMES = ["pg2kafka-test-drain", "pg2kafka-test-drain-1", "pg2kafka-test-drain-2"];
+  let deployed: Deployed;
+  beforeAll(async () => {
+    deployed = await deploy(
+      { ...EXISTING, drain: { lanes: 3, linger: true }, migration: { onDeploy: true } },
+      { secrets: URL_SECRET, slow: INVOCATION },
+    );
+  });
+
+  it("are drains of their own, each told which of how many it is", () => {
+    expect(deployed.error).toBeUndefined();
+    const components = ["Drain", "Drain1", "Drain2"];
+    components.forEach((component, lane) => {
+      expect(deployed.one(FUNCTION, `${component}Function`).inputs["name"]).toBe(NAMES[lane]);
+      expect(variablesOf(deployed, component)).toMatchObject({
+        LANE: String(lane),
+        LANES: "3",
+        LINGER: "true",
+        POWERTOOLS_SERVICE_NAME: "pg2kafka-test",
+      });
+    });
+    expect(deployed.outputs["drain"]).toHaveLength(3);
+    expect(deployed.outputs["drain"]).toContainEqual(expect.stringContaining(` ${NAMES[2]} `));
+  });
+
+  it("may each run twice at once, and work on until after the next tick", () => {
+    for (const component of ["Drain", "Drain1", "Drain2"]) {
+      expect(deployed.one(FUNCTION, `${component}Function`).inputs).toMatchObject({
+        timeout: 90,
+        reservedConcurrentExecutions: 2,
+      });
+    }
+  });
+
+  it("have a schedule each, whose role may invoke that one alone, after the migration", () => {
+    const migrated = deployed.made.indexOf(deployed.one(INVOCATION, "Migrated"));
+    ["Schedule", "Schedule1", "Schedule2"].forEach((component, lane) => {
+      const schedules = deployed.all(SCHEDULE).filter(({ name }) => name.startsWith(component));
+      const arn = `arn:aws:lambda:${REGION}:${ACCOUNT}:function:${NAMES[lane]}`;
+      const [schedule] = schedules.filter(
+        ({ inputs }) => (inputs["target"] as { arn: string }).arn === arn,
+      );
+      expect(deployed.made.indexOf(schedule!)).toBeGreaterThan(migrated);
+      const { inputs } = deployed.one("aws:iam/role:Role", `${component}Role`);
+      const [{ policy }] = inputs["inlinePolicies"] as [{ policy: string }];
+      expect(JSON.parse(policy).Statement).toMatchObject([{ Resource: [arn] }]);
+    });
+    expect(deployed.all(SCHEDULE)).toHaveLength(3);
+  });
+
+  it("are one on the dashboard, and are watched one by one where Lambda speaks", () => {
+    const { inputs } = deployed.one("aws:cloudwatch/dashboard:Dashboard");
+    const { widgets } = JSON.parse(String(inputs["dashboardBody"])) as {
+      widgets: { properties: { metrics: (string | { id?: string; expression?: string })[][] } }[];
+    };
+    const rows = widgets.flatMap(({ properties }) => properties.metrics);
+    for (const name of ["Errors", "Throttles", "Invocations"]) {
+      const lanes = rows.filter(
+        ([namespace, metric]) => `${namespace} ${metric}` === `AWS/Lambda ${name}`,
+      );
+      expect(lanes.map((row) => row[3])).toEqual(NAMES);
+      for (const row of lanes) expect(row[4]).toMatchObject({ stat: "Sum", visible: false });
+      const ids = lanes.map((row) => (row[4] as { id: string }).id);
+      expect(rows).toContainEqual([
+        expect.objectContaining({ expression: `SUM([${ids.join(",")}])`, label: name }),
+      ]);
+    }
+    const ids = rows.flatMap((row) => row.flatMap((item) => Object(item).id ?? []));
+    expect(new Set(ids).size).toBe(ids.length);
+
+    const watched = deployed
+      .all(ALARM)
+      .map(({ inputs: { name, dimensions } }) => [name, dimensions]);
+    const service = "pg2kafka-test";
+    expect(watched).toEqual([
+      ...["Lag", "Parked", "QueueBytes"].map((name) => [`${service}-${name}`, { service }]),
+      ...NAMES.flatMap((FunctionName, lane) =>
+        ["Errors", "NoRun"].map((name) => [`${service}-${name}${lane || ""}`, { FunctionName }]),
+      ),
+    ]);
   });
 });
 
@@ -253,8 +338,8 @@ describe("settings reach what they are about", () => {
     expect(minutes).toEqual([
       ["Lag", 124],
       ["Parked", 124],
-      ["Errors", 124],
       ["QueueBytes", 124],
+      ["Errors", 124],
       ["NoRun", 1],
     ]);
   });

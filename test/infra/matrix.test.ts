@@ -389,6 +389,9 @@ describe.each(CASES)("$name", ({ network, database, kafka }) => {
       TOPIC_PARTITIONS: "6",
       ...(kafka.replication === null ? {} : { TOPIC_REPLICATION: kafka.replication }),
       TOPIC_CREATE: String(kafka.drainCreates),
+      LANE: "0",
+      LANES: "1",
+      LINGER: "false",
     });
     expect(deployed.built["functions/drain.handler"]!.links).toEqual(linksOf(database.drain));
   });

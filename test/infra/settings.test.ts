@@ -60,6 +60,8 @@ describe("settings", () => {
         timeoutSeconds: 240,
         memoryMb: 512,
         reservedConcurrency: 1,
+        lanes: 1,
+        linger: false,
         variables: {},
       },
       migration: { onDeploy: false },
@@ -253,6 +255,49 @@ describe("settings", () => {
       "drain.reservedConcurrency is 0; it must be a whole number from 1 to 100.",
     ],
     [
+      "more lanes than there can be",
+      { drain: { lanes: 17 } },
+      "drain.lanes is 17; it must be a whole number from 1 to 16.",
+    ],
+    [
+      "no lane",
+      { drain: { lanes: 0 } },
+      "drain.lanes is 0; it must be a whole number from 1 to 16.",
+    ],
+    [
+      "lanes by a variable",
+      { drain: { variables: { LANES: "4" } } },
+      "drain.variables has LANES, which is no setting of the Lambdas, or follows from others.",
+    ],
+    [
+      "lingering alone, where the next invocation has no place",
+      { drain: { linger: true, reservedConcurrency: 1 } },
+      "drain.reservedConcurrency is 1; with drain.linger it must be at least 2, or null: the next invocation starts before the last one ends.",
+    ],
+    [
+      "lingering that ends before the next tick",
+      { drain: { linger: true, timeoutSeconds: 74 } },
+      "drain.timeoutSeconds is 74; with drain.linger and rate(1 minute) it must be from 75 to 135: an invocation works until MARGIN_MS (15000) before its end",
+    ],
+    [
+      "lingering past the tick after the next",
+      { drain: { linger: true, timeoutSeconds: 141, variables: { MARGIN_MS: "20000" } } },
+      "drain.timeoutSeconds is 141; with drain.linger and rate(1 minute) it must be from 80 to 140",
+    ],
+    [
+      "lingering by cron",
+      { drain: { linger: true, schedule: "cron(* * * * ? *)" } },
+      'drain.schedule is "cron(* * * * ? *)"; with drain.linger it must be rate(…)',
+    ],
+    [
+      "lingering longer than Lambda lets it",
+      {
+        drain: { linger: true, schedule: "rate(15 minutes)" },
+        alarms: { noRunMinutes: 30 },
+      },
+      'drain.schedule is "rate(15 minutes)"; with drain.linger it must be so short that an invocation, of 900 seconds at most, works until the next one.',
+    ],
+    [
       "an alarm that would ring between two runs",
       { drain: { schedule: "rate(5 minutes)" } },
       "alarms.noRunMinutes is 5; it must be at least twice the 5 minutes of rate(5 minutes).",
@@ -275,6 +320,20 @@ describe("settings", () => {
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(sentence);
     expect(problems[0]).not.toContain("hidden");
+  });
+
+  it("that linger last until after the next tick, and have room for two at once", () => {
+    const drainOf = (drain: StageSettings["drain"]) =>
+      settingsOf("test", {
+        test: { drain: { linger: true, ...drain }, alarms: { noRunMinutes: 30 } },
+      }).drain;
+    expect(drainOf({})).toMatchObject({ timeoutSeconds: 90, reservedConcurrency: 2 });
+    expect(drainOf({ schedule: "rate(14 minutes)" })).toMatchObject({ timeoutSeconds: 870 });
+    expect(drainOf({ timeoutSeconds: 75, reservedConcurrency: null, lanes: 16 })).toMatchObject({
+      timeoutSeconds: 75,
+      reservedConcurrency: null,
+      lanes: 16,
+    });
   });
 
   it("take what AWS itself names so", () => {

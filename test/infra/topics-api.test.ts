@@ -186,14 +186,26 @@ describe("topics by MSK's API", () => {
     expect(calls).toHaveLength(4);
   });
 
+  it("are not asked for when the event has no tables in it, but something else", async () => {
+    const failed = handler({ tables: ["products", "sales.", 7] as string[] });
+    await expect(failed).rejects.toMatchObject({ name: "ConfigError" });
+    await expect(failed).rejects.toThrow('The event has the table "sales."');
+    await expect(failed).rejects.toThrow("The event has the table 7");
+    expect(calls).toEqual([]);
+  });
+
   it("are not asked for when a setting can't be: all problems at once", async () => {
     vi.stubEnv("CLUSTER_ARN", "events");
     vi.stubEnv("DATABASE_NAME", "");
     vi.stubEnv("TOPIC_PARTITIONS", "many");
+    vi.stubEnv("TOPIC_RETENTION_MS", "1000");
+    vi.stubEnv("TOPIC_CLEANUP", "shred");
     const failed = handler({ tables: ["products"] });
     await expect(failed).rejects.toThrow('CLUSTER_ARN is "events"');
     await expect(failed).rejects.toThrow("DATABASE_NAME is not set");
     await expect(failed).rejects.toThrow('TOPIC_PARTITIONS is "many"');
+    await expect(failed).rejects.toThrow('TOPIC_RETENTION_MS is "1000"');
+    await expect(failed).rejects.toThrow('TOPIC_CLEANUP is "shred"');
     expect(calls).toEqual([]);
   });
 });

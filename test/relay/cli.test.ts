@@ -1,7 +1,9 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { freePort } from "../local/port.ts";
 import { createTopic } from "../local/topics.ts";
-import { newest, schema, useDatabase } from "../support/database.ts";
+import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { type Finished, runCommand } from "./command.ts";
 import { enqueue, enqueueMany, one, receive } from "./support.ts";
@@ -151,19 +153,73 @@ describe.each(["migrate", "drain"] as const)("npm run %s", (name) => {
     expectOneLine(finished, /4 problem.*BATCH_EVENTS_MAX.*LEASE_MS.*DATABASE_URL.*DRY_RUN/);
   });
 
-  test("a database that cannot be reached: one line, without the password", async () => {
+  test("a database that cannot be reached: one line that says what to check", async () => {
     const port = await freePort();
     const env = envFor({ DATABASE_URL: `postgres://app:hunter2@127.0.0.1:${port}/shop` });
     const finished = await runCommand(name, env);
-    expectOneLine(finished, new RegExp(`ECONNREFUSED.*${port}`));
+    expectOneLine(
+      finished,
+      new RegExp(
+        `^DatabaseError DATABASE_UNREACHABLE: The database at 127.0.0.1:${port} was not reached.*DATABASE_URL.*ECONNREFUSED`,
+      ),
+    );
     expect(finished.stderr).not.toContain("hunter2");
   });
 
-  test("a database that does not exist: one line", async () => {
+  test("a host without an address: one line that names it", async () => {
+    const env = envFor({ DATABASE_URL: "postgres://app:hunter2@nowhere.invalid/shop" });
+    const finished = await runCommand(name, env);
+    expectOneLine(
+      finished,
+      /^DatabaseError DATABASE_UNREACHABLE: .*nowhere.invalid .*DATABASE_URL/,
+    );
+    expect(finished.stderr).not.toContain("hunter2");
+  });
+
+  test("a database that does not exist: one line that names the setting", async () => {
     const env = envFor({ DATABASE_URL: server.database.url.replace(/[^/]+$/, "nowhere") });
-    expectOneLine(await runCommand(name, env), /database "nowhere" does not exist/);
+    const finished = await runCommand(name, env);
+    expectOneLine(finished, /^DatabaseError DATABASE_MISSING: .* no such database: .*DATABASE_URL/);
   });
 });
+
+describe.each(["migrate", "drain"] as const)(
+  "npm run %s, on a server with its own ways in",
+  (name) => {
+    const server = useDatabase(newest, { alone: true });
+
+    test("a server without TLS, which is demanded: one line that says so", async () => {
+      const finished = await runCommand(
+        name,
+        envFor({ DATABASE_URL: server.database.url, DATABASE_TLS: "verify" }),
+      );
+      expectOneLine(
+        finished,
+        /^DatabaseError DATABASE_UNREACHABLE: .*TLS if DATABASE_TLS is verify/,
+      );
+    });
+
+    test("a wrong password: one line that names the setting, and not the password", async () => {
+      const user = `${server.database.name}_app`;
+      await server.sql.unsafe(`create role ${user} login password 'right'`);
+      const accessFile = join(server.own.dataDir, "pg_hba.conf");
+      const access = readFileSync(accessFile, "utf8");
+      writeFileSync(accessFile, `host all ${user} 127.0.0.1/32 scram-sha-256\n${access}`);
+      await server.sql`select pg_reload_conf()`;
+      const isRefused = ({ code }: { code: string }) => code === "28P01";
+      await waitFor(() =>
+        server.database.connect({ user, password: "hunter2" })`select 1`.then(
+          () => false,
+          isRefused,
+        ),
+      );
+      const url = server.database.url.replace("postgres@", `${user}:hunter2@`);
+      const finished = await runCommand(name, envFor({ DATABASE_URL: url }));
+      expectOneLine(finished, /^DatabaseError DATABASE_AUTHENTICATION: .*password of DATABASE_URL/);
+      expect(finished.stderr).not.toContain("hunter2");
+    });
+  },
+);
 
 describe("what is secret", () => {
   // Any password lets in.

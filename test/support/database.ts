@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Notice, type Options, type Sql } from "postgres";
 import { afterAll, afterEach, beforeAll, beforeEach, inject } from "vitest";
 import { migrate } from "../../functions/core/postgres/migrate.ts";
 import { readSchema } from "../../functions/core/postgres/schema.ts";
 import { type LocalPostgres, startPostgres } from "../local/postgres.ts";
+import { waitFor } from "./wait.ts";
+
+export { waitFor };
 
 /** What this repository installs. */
 export const schema = readSchema(new URL("../../sql", import.meta.url).pathname);
@@ -163,18 +165,6 @@ function urlOf(serverUrl: string, name: string): string {
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return url.href;
-}
-
-/** Wait until it holds; no test sleeps for a fixed time. */
-export async function waitFor(
-  condition: () => Promise<boolean> | boolean,
-  { timeoutMs = 10_000 } = {},
-): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`Not so after ${timeoutMs} ms: ${condition}`);
-    await sleep(10);
-  }
 }
 
 /** The id of a session's server process. */

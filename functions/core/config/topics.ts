@@ -1,3 +1,4 @@
+import { ConfigError } from "../errors.ts";
 import { retentionWarning } from "../kafka/retention.ts";
 import type { TopicCreation } from "../kafka/settings.ts";
 import type { Environment } from "./environment.ts";
@@ -7,6 +8,12 @@ import type { NumberName } from "./numbers.ts";
 export interface TableName {
   schema: string;
   table: string;
+}
+
+/** What the Lambdas that create topics may be asked for. */
+export interface TopicsEvent {
+  /** As in SQL: `products`, `sales."Orders"`. Without them, those of TOPIC_TABLES. */
+  tables?: string[];
 }
 
 /** Kafka forgets nothing below this by accident. */
@@ -20,7 +27,7 @@ export function readTopicCreation(
   env: Environment,
   numbers: Record<NumberName, number>,
   problems: string[],
-): TopicCreation {
+): Required<TopicCreation> {
   const configs: Record<string, string> = {};
   const retentionMs = readRetention(env, problems);
   if (retentionMs !== undefined) configs["retention.ms"] = String(retentionMs);
@@ -46,6 +53,27 @@ export function readTables(env: Environment, problems: string[]): TableName[] {
     if (table === null) problems.push(`TOPIC_TABLES has "${name}"; each is table or schema.table.`);
     return table ?? [];
   });
+}
+
+/**
+ * The tables that an event asks for; null when it leaves that to TOPIC_TABLES.
+ *
+ * @throws {ConfigError} naming each that is none
+ */
+export function tablesOfEvent(event: unknown): TableName[] | null {
+  const { tables } = Object(event) as { tables?: unknown };
+  if (tables === undefined) return null;
+  const problems: string[] = [];
+  const names = (Array.isArray(tables) ? tables : [tables]).flatMap((name: unknown) => {
+    const table = typeof name === "string" ? parseTableName(name) : null;
+    if (table !== null) return table;
+    problems.push(
+      `The event has the table ${JSON.stringify(name)}; it must be {"tables": ["products", "sales.orders"]}.`,
+    );
+    return [];
+  });
+  if (problems.length > 0) throw new ConfigError(problems);
+  return names;
 }
 
 /**

@@ -4,11 +4,17 @@ import { DatabaseError, MigrationError, QueueError } from "../errors.ts";
 
 /** What Postgres' codes, and those of connections, mean for whoever runs this.
  *  @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const MEANINGS: { codes: RegExp; code: string; says: (place: string) => string }[] = [
+const MEANINGS: { codes: RegExp; code: string; says: (login: string, text: string) => string }[] = [
+  {
+    // PgBouncer refuses with this one code, and says in words what: the login, the database.
+    codes: /^08P01$/,
+    code: "DATABASE_UNREACHABLE",
+    says: (login, text) => `says "${text}": check the name of the database, and ${login}.`,
+  },
   {
     codes: /^28/,
     code: "DATABASE_AUTHENTICATION",
-    says: (place) => `does not accept the login: check ${place}.`,
+    says: (login) => `does not accept the login: check ${login}.`,
   },
   {
     codes: /^3D000$/,
@@ -28,6 +34,13 @@ const MEANINGS: { codes: RegExp; code: string; says: (place: string) => string }
       "was not reached, or closed the connection: check that it runs, DATABASE_HOST and " +
       "DATABASE_PORT (or DATABASE_URL), the security groups and subnets of both, and that it speaks " +
       "TLS if DATABASE_TLS is verify.",
+  },
+  {
+    codes: /^(ERR_SSL_|EPROTO)/,
+    code: "DATABASE_TLS",
+    says: () =>
+      "does not speak TLS: check the port; let the server, or the pooler before it, speak TLS, or " +
+      "set DATABASE_TLS to off where the network is to be trusted.",
   },
   {
     codes: /^53300$/,
@@ -66,10 +79,13 @@ export function explainFailure(error: unknown, settings: DatabaseSettings): unkn
   }
   const meaning = MEANINGS.find(({ codes }) => codes.test(code));
   if (meaning) {
-    return new DatabaseError(`${where} ${meaning.says(LOGINS[settings.kind])} (${code})`, {
-      code: meaning.code,
-      cause: error,
-    });
+    return new DatabaseError(
+      `${where} ${meaning.says(LOGINS[settings.kind], message ?? "")} (${code})`,
+      {
+        code: meaning.code,
+        cause: error,
+      },
+    );
   }
   if (!("severity" in error)) return error;
   const advice =
