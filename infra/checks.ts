@@ -234,6 +234,7 @@ function checkDrain(list: Checklist, { drain }: Settings): void {
     list.between("drain.reservedConcurrency", drain.reservedConcurrency, 1, 100);
   }
   list.oneOf("drain.linger", drain.linger, [true, false]);
+  list.oneOf("drain.delivery", drain.delivery, ["at-least-once", "exactly-once"]);
   list.between("drain.lanes", drain.lanes, NUMBERS.LANES.min, NUMBERS.LANES.max);
   for (const [name, text] of Object.entries(drain.variables)) {
     if (Object.hasOwn(NUMBERS, name) && !DERIVED.includes(name)) {

@@ -104,6 +104,7 @@ function fillDrain(said: DrainSettings): Settings["drain"] {
     reservedConcurrency: linger ? 2 : 1,
     lanes: 1,
     linger,
+    delivery: "at-least-once",
     variables: {},
     ...said,
   };

@@ -1,3 +1,4 @@
+import { NUMBERS } from "../functions/core/config/numbers.ts";
 import {
   createLambda,
   EVENT_AGE_SECONDS_MAX,
@@ -6,7 +7,7 @@ import {
   topicEnvironment,
   withDatabase,
 } from "./lambda.ts";
-import { produceStatements } from "./permissions.ts";
+import { produceStatements, transactionStatements } from "./permissions.ts";
 
 /**
  * The drain of each lane, and its schedule. Reserved concurrency 1 keeps a second one from
@@ -31,7 +32,7 @@ function component(name: string, lane: number): string {
 
 function createDrain(stage: Stage, lane: number, after: $util.Resource[]) {
   const { settings, database, kafka } = stage;
-  const { timeoutSeconds, memoryMb, reservedConcurrency, lanes, linger, variables } =
+  const { timeoutSeconds, memoryMb, reservedConcurrency, lanes, linger, delivery, variables } =
     settings.drain;
   const scope = { namespace: settings.topics.namespace, database: database.name };
   const { create } = settings.topics;
@@ -52,6 +53,7 @@ function createDrain(stage: Stage, lane: number, after: $util.Resource[]) {
         LANE: String(lane),
         LANES: String(lanes),
         LINGER: String(linger),
+        DELIVERY: delivery,
         ...variables,
       },
       link: database.drain.link,
@@ -59,13 +61,25 @@ function createDrain(stage: Stage, lane: number, after: $util.Resource[]) {
         database.drain,
         $util
           .output(kafka.clusterArn)
-          .apply((clusterArn) => produceStatements(clusterArn, scope, { create })),
+          .apply((clusterArn) => [
+            ...produceStatements(clusterArn, scope, { create }),
+            ...(delivery === "exactly-once"
+              ? transactionStatements(clusterArn, scope, lanesOf(lane))
+              : []),
+          ]),
       ),
       network: stage.network,
       after,
     },
     stage,
   );
+}
+
+/** The lanes whose batches a drain may have to settle: the first goes on alone for all of them, also
+ *  for those that a smaller number has left over. */
+function lanesOf(lane: number): number[] {
+  const all = Array.from({ length: NUMBERS.LANES.max }, (_, one) => one);
+  return lane === 0 ? all : [lane];
 }
 
 /** It needs the drain, and so what the drain waits for: nothing runs before. */

@@ -1,4 +1,4 @@
-import { topicName } from "../functions/core/topic.ts";
+import { topicName, transactionNames } from "../functions/core/topic.ts";
 import { parseArn } from "./arns.ts";
 
 /** One statement of a policy, as SST's Function takes it. */
@@ -42,6 +42,39 @@ export function produceStatements(
         ...(create ? ["kafka-cluster:CreateTopic"] : []),
       ],
       resources: [topicsArn(clusterArn, scope)],
+    },
+  ];
+}
+
+/**
+ * Send batches in transactions, under the names of these lanes.
+ * @see https://docs.aws.amazon.com/msk/latest/developerguide/kafka-actions.html
+ */
+export function transactionStatements(
+  clusterArn: string,
+  scope: TopicScope,
+  lanes: readonly number[],
+): Statement[] {
+  const names = lanes.map((lane) => transactionNames(scope, lane));
+  const arn = (kind: string, name: string) =>
+    `${clusterArn.replace(":cluster/", `:${kind}/`)}/${name}`;
+  return [
+    { actions: ["kafka-cluster:WriteDataIdempotently"], resources: [clusterArn] },
+    {
+      actions: ["kafka-cluster:DescribeTransactionalId", "kafka-cluster:AlterTransactionalId"],
+      resources: names.map(({ transactionalId }) => arn("transactional-id", transactionalId)),
+    },
+    {
+      actions: ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"],
+      resources: names.map(({ groupId }) => arn("group", groupId)),
+    },
+    {
+      actions: [
+        "kafka-cluster:DescribeTopic",
+        "kafka-cluster:ReadData",
+        "kafka-cluster:CreateTopic",
+      ],
+      resources: [arn("topic", names[0]!.markerTopic)],
     },
   ];
 }

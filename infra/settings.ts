@@ -115,6 +115,8 @@ export interface DrainSettings {
   /** Each invocation waits for new events until its time is nearly up, and sends them within
    *  milliseconds; default false. What it costs: docs/deploy.md. */
   linger?: boolean;
+  /** Default "at-least-once"; with "exactly-once" batches are transactions of Kafka's. */
+  delivery?: "at-least-once" | "exactly-once";
   /** Further variables of the Lambdas: the README's table "Settings". */
   variables?: Record<string, string>;
 }

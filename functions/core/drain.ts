@@ -9,6 +9,7 @@ import type { Schema } from "./postgres/schema.ts";
 import { relay } from "./relay.ts";
 import type { RelayReport } from "./report.ts";
 import { atLeastOnce, exactlyOnce } from "./sender.ts";
+import { transactionNames } from "./topic.ts";
 
 export interface DrainReport extends RelayReport {
   durationMs: number;
@@ -35,7 +36,7 @@ export async function drain(
   const toMessage = messageFormat({ ...state, namespace: config.namespace });
   const openSender = (lane: number) =>
     config.delivery === "exactly-once"
-      ? exactlyOnce(transactionalProducer(config, state.queueId, lane))
+      ? exactlyOnce(transactionalProducer(config, state.database, lane))
       : atLeastOnce(producer);
   const report = await relay(
     { queue, toMessage, openSender, limits, deadlineMs, lane, lanes, linger },
@@ -45,22 +46,15 @@ export async function drain(
   return { ...report, durationMs };
 }
 
-/** Of one lane: its name in Kafka is that of no other queue's, nor of another lane's. */
-function transactionalProducer(config: Config, queueId: string, lane: number) {
-  const name = `pg2kafka-${queueId}-${lane}`;
+function transactionalProducer(config: Config, database: string, lane: number) {
   return createTransactionalProducer({
     brokers: requireBrokers(config),
     clientId: "pg2kafka",
     ...config.producer,
-    transactionalId: name,
-    groupId: name,
-    markerTopic: MARKER_TOPIC,
+    ...transactionNames({ namespace: config.namespace, database }, lane),
     transactionTimeoutMs: config.limits.leaseMs / 2,
   });
 }
-
-/** Kafka keeps the notes on batches as offsets of this topic, which holds no message. */
-const MARKER_TOPIC = "pg2kafka-batches";
 
 /**
  * Print what a drain would send, as `{"topic","key","value"}` a line, and leave the queue as it

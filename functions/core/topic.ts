@@ -32,6 +32,24 @@ export function topicName({ namespace, database, schema, table }: TopicParts): s
   return parts.join(".");
 }
 
+/** What a lane's transactions are called in Kafka. */
+export interface TransactionNames {
+  transactionalId: string;
+  groupId: string;
+  /** Holds notes as offsets, and no message. */
+  markerTopic: string;
+}
+
+/** Names that begin as the installation's topics do, and are none: no table has `--` in its own. */
+export function transactionNames(
+  { namespace, database }: Pick<TopicParts, "namespace" | "database">,
+  lane: number,
+): TransactionNames {
+  const prefix = topicName({ namespace, database, schema: "public", table: "" });
+  const ofLane = `${prefix}--lane-${lane}`;
+  return { transactionalId: ofLane, groupId: ofLane, markerTopic: `${prefix}--batches` };
+}
+
 /** What keeps Kafka from accepting a topic's name, as a sentence with the bound; null if nothing. */
 export function topicProblem(topic: string): string | null {
   if (topic.length < 1 || topic.length > TOPIC_CHARACTERS_MAX) {

@@ -5,7 +5,7 @@ import { metricsShown } from "../../infra/dashboard.ts";
 import { settingsOf } from "../../infra/defaults.ts";
 import { NEW_VPC_CIDR } from "../../infra/network.ts";
 import type { StageSettings } from "../../infra/settings.ts";
-import { ACCOUNT, type Deployed, deploy, REGION, variablesOf } from "./stack.ts";
+import { ACCOUNT, type Deployed, deploy, policyOf, REGION, variablesOf } from "./stack.ts";
 
 const NETWORK = {
   kind: "existing",
@@ -197,6 +197,42 @@ describe("a deploy into what is there", () => {
     const lambdas = rows.filter(([namespace]) => namespace === "AWS/Lambda");
     expect(lambdas.map((row) => row[1]).sort()).toEqual(["Errors", "Invocations", "Throttles"]);
     for (const row of lambdas) expect(row[4]).toMatchObject({ stat: "Sum", visible: true });
+  });
+});
+
+describe("exactly once", () => {
+  const drain = { lanes: 2, delivery: "exactly-once" } as const;
+  const inCluster = (kind: string) => CLUSTER_ARN.replace(":cluster/", `:${kind}/`);
+  let deployed: Deployed;
+  beforeAll(async () => {
+    deployed = await deploy({ ...EXISTING, drain }, { secrets: URL_SECRET });
+  });
+
+  /** The names of one kind that a lane's role may use. */
+  function namesOf(component: string, action: string): unknown {
+    const statement = policyOf(deployed, component).find(({ Action }) =>
+      (Action as string[]).includes(action),
+    );
+    return [statement?.["Resource"]].flat();
+  }
+
+  it("gives a lane the names of its own transactions, and the first those of all, by name", () => {
+    expect(deployed.error).toBeUndefined();
+    for (const [kind, action] of [
+      ["transactional-id", "kafka-cluster:AlterTransactionalId"],
+      ["group", "kafka-cluster:AlterGroup"],
+    ] as const) {
+      const name = (lane: number) => `${inCluster(kind)}/pg2kafka.shop.--lane-${lane}`;
+      expect(namesOf("Drain1", action)).toEqual([name(1)]);
+      expect(namesOf("Drain", action)).toEqual(Array.from({ length: 16 }, (_, lane) => name(lane)));
+    }
+    for (const component of ["Drain", "Drain1"]) {
+      expect(variablesOf(deployed, component)).toMatchObject({ DELIVERY: "exactly-once" });
+      expect(namesOf(component, "kafka-cluster:ReadData")).toEqual([
+        `${inCluster("topic")}/pg2kafka.shop.--batches`,
+      ]);
+      expect(namesOf(component, "kafka-cluster:WriteDataIdempotently")).toEqual([CLUSTER_ARN]);
+    }
   });
 });
 

@@ -392,6 +392,7 @@ describe.each(CASES)("$name", ({ network, database, kafka }) => {
       LANE: "0",
       LANES: "1",
       LINGER: "false",
+      DELIVERY: "at-least-once",
     });
     expect(deployed.built["functions/drain.handler"]!.links).toEqual(linksOf(database.drain));
   });

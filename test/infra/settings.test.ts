@@ -62,6 +62,7 @@ describe("settings", () => {
         reservedConcurrency: 1,
         lanes: 1,
         linger: false,
+        delivery: "at-least-once",
         variables: {},
       },
       migration: { onDeploy: false },
