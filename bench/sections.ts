@@ -1,0 +1,28 @@
+import type { Section } from "./bench.ts";
+import { benchDrain } from "./drain.ts";
+import { benchPrototypes } from "./prototypes/prototypes.ts";
+import { benchQueue } from "./queue.ts";
+import { benchTrigger } from "./trigger.ts";
+
+/** All sections, in the order of the report. */
+export const SECTIONS: Record<string, SectionOptions> = {
+  trigger: { run: benchTrigger, about: "what a capture costs the application's writes" },
+  drain: { run: benchDrain, about: "events a second, over the backlog; --all: 10 M" },
+  queue: { run: benchQueue, about: "its size on disk; --all: by the clock" },
+  prototypes: {
+    run: benchPrototypes,
+    about: "why the queue and the capture are as they are",
+    isLong: true,
+    file: "results-prototypes.md",
+  },
+};
+
+interface SectionOptions {
+  run: Section;
+  /** For --help. */
+  about: string;
+  /** Only with --all, or by name. */
+  isLong?: boolean;
+  /** Its results stand there, and not in results.md. */
+  file?: string;
+}
