@@ -1,5 +1,6 @@
 import type { Section } from "./bench.ts";
 import { benchDrain } from "./drain.ts";
+import { benchLatency } from "./latency.ts";
 import { benchPrototypes } from "./prototypes/prototypes.ts";
 import { benchQueue } from "./queue.ts";
 import { benchTrigger } from "./trigger.ts";
@@ -8,6 +9,7 @@ import { benchTrigger } from "./trigger.ts";
 export const SECTIONS: Record<string, SectionOptions> = {
   trigger: { run: benchTrigger, about: "what a capture costs the application's writes" },
   drain: { run: benchDrain, about: "events a second, over the backlog; --all: 10 M" },
+  latency: { run: benchLatency, about: "from COMMIT to a consumer, and what lingering costs" },
   queue: { run: benchQueue, about: "its size on disk; --all: by the clock" },
   prototypes: {
     run: benchPrototypes,
