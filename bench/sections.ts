@@ -3,6 +3,7 @@ import { benchDrain } from "./drain.ts";
 import { benchLatency } from "./latency.ts";
 import { benchPrototypes } from "./prototypes/prototypes.ts";
 import { benchQueue } from "./queue.ts";
+import { benchSetup } from "./setup.ts";
 import { benchTrigger } from "./trigger.ts";
 
 /** All sections, in the order of the report. */
@@ -10,6 +11,7 @@ export const SECTIONS: Record<string, SectionOptions> = {
   trigger: { run: benchTrigger, about: "what a capture costs the application's writes" },
   drain: { run: benchDrain, about: "events a second, over the backlog; --all: 10 M" },
   latency: { run: benchLatency, about: "from COMMIT to a consumer, and what lingering costs" },
+  setup: { run: benchSetup, about: "of 1 M rows: how fast, and who waits how long" },
   queue: { run: benchQueue, about: "its size on disk; --all: by the clock" },
   prototypes: {
     run: benchPrototypes,
