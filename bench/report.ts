@@ -6,6 +6,8 @@ export interface Table {
   columns: string[];
   rows: string[][];
   plot?: Plot;
+  /** Markdown that stands at the end. */
+  details?: string;
 }
 
 /** A curve that stands below its table. */
@@ -96,7 +98,7 @@ export function formatMegabytes(bytes: number): string {
 }
 
 /** As Markdown, with columns padded so that it reads as plain text too. */
-export function formatTable({ title, note, columns, rows, plot }: Table): string {
+export function formatTable({ title, note, columns, rows, plot, details }: Table): string {
   const widths = columns.map((column, index) =>
     Math.max(column.length, ...rows.map((row) => row[index]?.length ?? 0)),
   );
@@ -105,7 +107,8 @@ export function formatTable({ title, note, columns, rows, plot }: Table): string
   const rule = `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`;
   const image = plot ? [`![${title}](${plot.name})`, ""] : [];
   const head = [`## ${title}`, "", note, ""];
-  return [...head, line(columns), rule, ...rows.map(line), "", ...image].join("\n");
+  const end = details ? [details] : [];
+  return [...head, line(columns), rule, ...rows.map(line), "", ...image, ...end].join("\n");
 }
 
 /** All targets of all tables in one; null when there is none. */
