@@ -5,12 +5,11 @@ import { drainEnvironment } from "./invocation.ts";
 import { withTopic } from "./kafka.ts";
 import type { Samples, Table } from "./report.ts";
 
+const READ_BATCHES = [2_000, 5_000];
 const SEND_BATCHES = [1_000, 2_000, 5_000];
 
 /** The limit of a round, among its samples. */
 export const LIMIT = "limit";
-
-const READS = { "read fetch": "fetch", "read plain": "plain" };
 
 interface Timing {
   events: number;
@@ -36,8 +35,8 @@ export async function measureLimits(
   };
   const EVENTS = String(bench.isQuick ? 10_000 : 200_000);
   let read = 0;
-  for (const [name, MODE] of Object.entries(READS)) {
-    read = Math.max(read, await measure(name, "workers/read.ts", { MODE }));
+  for (const BATCH of READ_BATCHES.map(String)) {
+    read = Math.max(read, await measure(`read ${BATCH}`, "workers/read.ts", { BATCH }));
   }
   let send = 0;
   for (const BATCH of SEND_BATCHES.map(String)) {
@@ -50,8 +49,10 @@ export async function measureLimits(
 
 export function limitTable(samples: Samples): Table {
   const alone: [string, string][] = [
-    ["reading alone: the drain's fetch, batch after batch", "read fetch"],
-    ["reading alone: plain batches of 5000 by id", "read plain"],
+    ...READ_BATCHES.map((batch): [string, string] => [
+      `reading alone: batches of ${batch} by id`,
+      `read ${batch}`,
+    ]),
     ...SEND_BATCHES.map((batch): [string, string] => [
       `sending alone: kafkajs, batches of ${batch}`,
       `send ${batch}`,

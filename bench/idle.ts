@@ -53,7 +53,7 @@ export async function measureIdle(bench: Bench, pid: number, database: string): 
     await sleep(IDLE_MS * scale);
     const text = readFileSync(log).subarray(logFrom).toString();
     await logStatements(sql, "none");
-    const statements = [...text.matchAll(/LOG: {2}(?:statement|execute [^:]*): *(\w+)/g)];
+    const statements = [...text.matchAll(/LOG: {2}(?:statement|execute [^:]*):\s*(\w+)/g)];
     const queries = statements.filter(([, word]) => !/^(begin|commit|set|alter)$/i.test(word!));
     return {
       drainPercent,
