@@ -2,6 +2,7 @@ import type { Section } from "./bench.ts";
 import { benchCompression } from "./compression.ts";
 import { benchDrain } from "./drain.ts";
 import { benchLatency } from "./latency.ts";
+import { benchDebezium } from "./peers/debezium.ts";
 import { benchProfile } from "./profile.ts";
 import { benchPrototypes } from "./prototypes/prototypes.ts";
 import { benchQueue } from "./queue.ts";
@@ -23,6 +24,7 @@ export const SECTIONS: Record<string, SectionOptions> = {
     about: "where the drain's time goes, and the plans of its statements",
     file: "results-plans.md",
   },
+  debezium: { run: benchDebezium, about: "the same from a replication slot", isLong: true },
   prototypes: {
     run: benchPrototypes,
     about: "why the queue and the capture are as they are",
