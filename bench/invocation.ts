@@ -1,6 +1,6 @@
 import type { DrainReport } from "../functions/core/drain.ts";
 import type { Bench } from "./bench.ts";
-import { runScript } from "./child.ts";
+import { runScript, type Usage } from "./child.ts";
 import { serverCpu } from "./cpu.ts";
 import { formatNumber, type Samples, target } from "./report.ts";
 
@@ -8,6 +8,10 @@ import { formatNumber, type Samples, target } from "./report.ts";
 const TIMEOUT_MS = 900_000;
 /** Enough for ten million events on a machine that is busy with other things. */
 const INVOCATIONS_MAX = 4;
+/** Enough for the lanes to be arranged. */
+const LANE_STARTS_MAX = 10;
+
+const DRAIN = "../functions/cli/drain.ts";
 
 /** The most memory that a drain may take. */
 const MEMORY_MAX_MB = 256;
@@ -54,6 +58,54 @@ export async function drainAll(
   nodeArgs: string[] = [],
 ): Promise<Drained> {
   const environment = { ...(await drainEnvironment(bench, url, namespace)), ...env };
+  return await measureDrains(bench, events, INVOCATIONS_MAX, async (add) => {
+    const { result, usage } = await runScript<DrainReport>(DRAIN, environment, nodeArgs);
+    add(result, usage);
+    return { isDrained: result.drained, seconds: result.durationMs / 1_000 };
+  });
+}
+
+/**
+ * Run one drain for each lane, all at once, until the queue is empty. Where the lanes are to be
+ * arranged first, some of them end at once, and are started again.
+ *
+ * @returns `seconds` from the start of the first process to the end of the last
+ * @throws as `drainAll`
+ */
+export async function drainLanes(
+  bench: Bench,
+  url: string,
+  namespace: string,
+  lanes: number,
+  events: number,
+): Promise<Drained> {
+  const environment = await drainEnvironment(bench, url, namespace);
+  return await measureDrains(bench, events, LANE_STARTS_MAX, async (add) => {
+    const startedMs = performance.now();
+    const finished = await Promise.all(
+      Array.from({ length: lanes }, (_, lane) =>
+        runScript<DrainReport>(DRAIN, {
+          ...environment,
+          LANES: String(lanes),
+          LANE: String(lane),
+        }),
+      ),
+    );
+    for (const { result, usage } of finished) add(result, usage);
+    const isDrained = finished.every(({ result }) => result.drained);
+    return { isDrained, seconds: (performance.now() - startedMs) / 1_000 };
+  });
+}
+
+type Add = (report: DrainReport, usage: Usage) => void;
+
+/** @param start one time, of so many at most; `add` is to be called for each process that ended */
+async function measureDrains(
+  bench: Bench,
+  events: number | null,
+  startsMax: number,
+  start: (add: Add) => Promise<{ isDrained: boolean; seconds: number }>,
+): Promise<Drained> {
   const kafka = await bench.kafka();
   const before = serverCpu(bench.postgres, kafka);
   const total: Drained = {
@@ -63,20 +115,25 @@ export async function drainAll(
     peakBytes: 0,
     reclaimedBytes: 0,
   };
-  for (let count = 1; ; count++) {
-    const script = "../functions/cli/drain.ts";
-    const { result, usage } = await runScript<DrainReport>(script, environment, nodeArgs);
-    total.events += result.delivered;
-    total.seconds += result.durationMs / 1000;
-    total.cpu.drain += usage.cpuMs / 1000;
+  let last: DrainReport | undefined;
+  const add: Add = (report, usage) => {
+    last = report;
+    total.events += report.delivered;
+    total.cpu.drain += usage.cpuMs / 1_000;
     total.peakBytes = Math.max(total.peakBytes, usage.peakBytes);
-    total.reclaimedBytes += result.reclaimedBytes;
-    const isWrong =
-      result.parked > 0 || (result.drained && total.events !== (events ?? total.events));
-    if (isWrong || (!result.drained && count === INVOCATIONS_MAX)) {
-      throw new Error(`The drain did not deliver ${events} events: ${JSON.stringify(result)}`);
+    total.reclaimedBytes += report.reclaimedBytes;
+    if (report.parked > 0) throw new Error(`Events were parked: ${JSON.stringify(report)}`);
+  };
+  for (let count = 0, isDrained = false; !isDrained; count++) {
+    if (count === startsMax) {
+      throw new Error(`${count} starts did not drain ${events} events: ${JSON.stringify(last)}`);
     }
-    if (result.drained) break;
+    const started = await start(add);
+    isDrained = started.isDrained;
+    total.seconds += started.seconds;
+  }
+  if (total.events !== (events ?? total.events)) {
+    throw new Error(`${total.events} events were delivered, not ${events}.`);
   }
   const after = serverCpu(bench.postgres, kafka);
   total.cpu.postgres = after.postgres - before.postgres;
