@@ -234,7 +234,8 @@ function targetsTable(samples: Samples, { main, held, huge }: Sizes): Table {
     title: "Drain: the targets",
     note:
       `Debezium Server: ${formatNumber(DEBEZIUM_EVENTS_PER_SECOND)} events a second were measured ` +
-      "on a machine like this one, from a backlog of 1 M; it was not run here. Flatness is " +
+      "on a machine like this one, from a backlog of 1 M; it was not run here (`--all` runs its " +
+      "connector in Kafka Connect, see there). Flatness is " +
       "against the same number of events without what is named; that of 10 M against 1 M.",
     columns: ["", "measured", ...TARGET_COLUMNS],
     rows: [

@@ -62,6 +62,7 @@ const kafka = () => {
 const bench = { rounds, isQuick, isAll, postgres: server, kafka, progress };
 /** File → what it holds. */
 const files = new Map<string, Table[]>();
+const failed: string[] = [];
 try {
   for (const name of names) {
     const { run, file = "results.md" } = SECTIONS[name]!;
@@ -70,8 +71,9 @@ try {
       for (const table of tables) console.log(formatTable(table));
       files.set(file, [...(files.get(file) ?? []), ...tables]);
     } catch (error) {
-      // The others are still worth their time; results.md is not written without this one.
+      // The others are still worth their time.
       console.error(`The section ${name} failed:`, error);
+      failed.push(name);
       process.exitCode = 1;
     }
   }
@@ -80,7 +82,7 @@ try {
   for (const [file, tables] of files) {
     const summary = summarize(tables);
     if (summary) console.log(formatTable(summary));
-    const isWhole = file !== "results.md" || (!only && !process.exitCode);
+    const isWhole = file !== "results.md" || !only;
     if (isWhole && !isQuick) writeResults(file, head, summary ? [summary, ...tables] : tables);
   }
   progress("done");
@@ -93,7 +95,8 @@ async function describeRun(): Promise<string> {
   const machine = await describeMachine(sql, starting !== undefined);
   await sql.end();
   const what = `- ${rounds} rounds, each candidate once a round, in turns; some once, where it says so\n`;
-  return `${machine}\n${load}\n${what}`;
+  const missing = failed.length > 0 ? `- **failed, and missing here: ${failed.join(", ")}**\n` : "";
+  return `${machine}\n${load}\n${what}${missing}`;
 }
 
 function writeResults(file: string, head: string, tables: Table[]): void {
