@@ -7,7 +7,7 @@ import { processSeconds, serverCpu } from "./cpu.ts";
 
 /** Until a drain polls as seldom as it will. */
 const SETTLE_MS = 10_000;
-const IDLE_MS = 20_000;
+const IDLE_MS = 10_000;
 
 /** What a lingering drain costs while nothing happens. */
 export interface Idle {

@@ -10,7 +10,7 @@ const DATABASE = "bench_lanes";
 
 /** Several drains side by side, each with its share of the keys. */
 export async function benchLanes(bench: Bench): Promise<Table[]> {
-  const events = bench.isQuick ? 10_000 : 500_000;
+  const events = bench.isQuick ? 10_000 : 200_000;
   const samples = new Samples();
   const databases = new Map(
     await Promise.all(

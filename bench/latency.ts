@@ -13,7 +13,7 @@ const RATE_PER_SECOND = 50;
 const STEADY_MS = 20_000;
 const QUIET_MS = 10_000;
 const QUIET_CHANGES = 3;
-const CURVE_POINTS = 200;
+const CURVE_POINTS = 100;
 
 /* A second invocation starts 15 s after the first, which starts no batch from 21 s on. */
 const HAND_OVER = { TIMEOUT_MS: "30000", MARGIN_MS: "9000" };

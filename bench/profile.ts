@@ -15,7 +15,7 @@ const FUNCTIONS_MAX = 25;
 /** Where a drain's time goes: its functions, the processes around it, and the plans of its
  *  statements. */
 export async function benchProfile(bench: Bench): Promise<Table[]> {
-  const events = bench.isQuick ? 20_000 : 1_000_000;
+  const events = bench.isQuick ? 20_000 : 500_000;
   const { sql, url, close } = await createDatabase(bench.postgres, DATABASE);
   const directory = mkdtempSync(join(tmpdir(), "pg2kafka-profile-"));
   const drain = async (nodeArgs: string[] = []) => {

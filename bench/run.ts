@@ -12,7 +12,7 @@ import { SECTIONS } from "./sections.ts";
 const USAGE = `Usage: npm run bench -- [options]
 
 Measures what the program is held to, beside its peers and its limits, on a Postgres and a Kafka
-of its own, in some minutes. Prints tables and writes bench/results.md with its plots.
+of its own, in about half an hour. Prints tables and writes bench/results.md with its plots.
 
   --only NAMES  these sections, with a comma between; writes bench/results-NAME.md for those that
                 have a file of their own (*), and nothing else
