@@ -12,10 +12,10 @@ import { SECTIONS } from "./sections.ts";
 const USAGE = `Usage: npm run bench -- [options]
 
 Measures what the program is held to, beside its peers and its limits, on a Postgres and a Kafka
-of its own, in about half an hour. Prints tables and writes bench/results.md with its plots.
+of its own, which takes minutes. Prints tables and writes bench/results.md with its plots.
 
-  --only NAMES  these sections, with a comma between; writes bench/results-NAME.md for those that
-                have a file of their own (*), and nothing else
+  --only NAMES  these sections, with a comma between; writes only the files of those that have one
+                of their own (*)
   --rounds N    how often each candidate is measured, in turns (default 3)
   --quick       a fraction of the sizes and one round, to see that all works; writes nothing
   --all         also what takes long (+), and more in some sections
