@@ -1,10 +1,13 @@
 import { readFileSync } from "node:fs";
-import type { DrainReport } from "../functions/core/drain.ts";
-import { emptyQueue, fillQueue } from "./backlog.ts";
+import { emptyQueue, fillQueue, oldGeneration } from "./backlog.ts";
 import type { Bench } from "./bench.ts";
 import { runScript } from "./child.ts";
 import { type BenchDatabase, createDatabase, READER, whileHeld } from "./database.ts";
+import { limitTable, measureLimits } from "./drain-limit.ts";
+import { targetsTable } from "./drain-targets.ts";
+import { addDrained, COST_COLUMNS, costCells, drainAll, drainEnvironment } from "./invocation.ts";
 import { withTopic } from "./kafka.ts";
+import { linePlot } from "./plot.ts";
 import { formatNumber, Samples, type Table } from "./report.ts";
 
 /** A transaction that has changed a tracked table, and stays open. */
@@ -14,11 +17,27 @@ const WRITER = [
    values ('held', 'items', 'INSERT', '{}')`,
 ];
 
-const SEND_BATCHES = [1_000, 2_000, 5_000];
+/** How often a partition is filled, delivered and given back before the events that count. */
+const ROTATIONS = 3;
 
-interface Timing {
-  events: number;
-  durationMs: number;
+/** The sizes of the backlog. */
+export interface Sizes {
+  curve: number[];
+  /** The one that the others are compared with. */
+  main: number;
+  /** Drained beside open transactions, and after rotations. */
+  held: number;
+  /** Once, with --all. */
+  huge: number;
+  loop: number;
+}
+
+function sizesOf({ isQuick, isAll }: Bench): Sizes {
+  if (isQuick)
+    return { curve: [100, 2_000, 20_000], main: 20_000, held: 2_000, huge: 40_000, loop: 200 };
+  const held = isAll ? 1_000_000 : 100_000;
+  const curve = [1_000, 10_000, 100_000, 1_000_000];
+  return { curve, main: 1_000_000, held, huge: 10_000_000, loop: 2_000 };
 }
 
 /** Events a second from Postgres to Kafka, beside what each of the two ways costs alone. */
@@ -28,146 +47,156 @@ export async function benchDrain(bench: Bench): Promise<Table[]> {
     readFileSync(new URL("peers/row-trigger.sql", import.meta.url), "utf8"),
   );
   const samples = new Samples();
+  const sizes = sizesOf(bench);
   try {
     for (let round = 1; round <= bench.rounds; round++) {
-      await drainRound(bench, database, samples, round);
+      const drain = (name: string, events: number) =>
+        drainOnce(bench, database, samples, name, events, round);
+      for (const events of sizes.curve) {
+        await emptyQueue(database.sql);
+        await fillQueue(database.sql, events);
+        if (events === sizes.main) await measureLimits(bench, database, samples, round);
+        await drain(String(events), events);
+      }
+      await drainHeld(database, sizes.held, drain);
+      await drainRotated(bench, database, sizes.held, drain);
+      await runLoop(bench, database, samples, sizes.loop);
+    }
+    if (bench.isAll) {
+      await emptyQueue(database.sql);
+      bench.progress(`drain: writing ${sizes.huge} events`);
+      await fillQueue(database.sql, sizes.huge);
+      await drainOnce(bench, database, samples, String(sizes.huge), sizes.huge, 1);
+      await emptyQueue(database.sql);
     }
   } finally {
     await database.close();
   }
-  return [ratesTable(samples, bench), limitsTable(samples)];
+  return [ratesTable(samples, sizes), targetsTable(samples, sizes), limitTable(samples)];
 }
 
-async function drainRound(
+/** One drain of what is in the queue, into a topic of its own. */
+async function drainOnce(
   bench: Bench,
-  { sql, url }: BenchDatabase,
+  { url }: BenchDatabase,
   samples: Samples,
+  name: string,
+  events: number,
   round: number,
 ): Promise<void> {
-  const kafka = await bench.kafka();
-  const large = bench.isQuick ? 20_000 : 1_000_000;
-  const medium = bench.isQuick ? 5_000 : 100_000;
-  const environment = {
-    DATABASE_URL: url,
-    KAFKA_BROKER: kafka.bootstrap.join(","),
-    TIMEOUT_MS: "600000",
-  };
-  const measure = (name: string, script: string, env: Record<string, string>) =>
-    withTopic(kafka, "bench", async (namespace) => {
-      bench.progress(`drain: ${name}, round ${round}`);
-      const timing = await runScript<Timing>(script, {
-        ...environment,
-        TOPIC_NAMESPACE: namespace,
-        ...env,
-      });
-      samples.add(name, timing.events / (timing.durationMs / 1000));
-    });
-  const drain = (name: string, events: number) =>
-    withTopic(kafka, "bench", async (namespace) => {
-      bench.progress(`drain: ${name}, round ${round}`);
-      const report = await runScript<DrainReport>("../functions/cli/drain.ts", {
-        ...environment,
-        TOPIC_NAMESPACE: namespace,
-      });
-      if (report.delivered !== events || !report.drained) {
-        throw new Error(`The drain did not deliver ${events}: ${JSON.stringify(report)}`);
-      }
-      samples.add(name, report.delivered / (report.durationMs / 1000));
-    });
+  bench.progress(`drain: ${name}, round ${round}`);
+  const drained = await withTopic(await bench.kafka(), "bench", (namespace) =>
+    drainAll(bench, url, namespace, events),
+  );
+  addDrained(samples, name, drained);
+}
 
-  const small = bench.isQuick ? 100 : 1_000;
-  for (const [name, events] of Object.entries({ small, medium })) {
-    await emptyQueue(sql);
-    await fillQueue(sql, events);
-    await drain(name, events);
-  }
-  const held = bench.isAll ? large : medium;
+async function drainHeld(
+  { sql, url }: BenchDatabase,
+  events: number,
+  drain: (name: string, events: number) => Promise<void>,
+): Promise<void> {
   for (const [name, statements] of Object.entries({ reader: READER, writer: WRITER })) {
     await emptyQueue(sql);
     await whileHeld(url, statements, async () => {
-      await fillQueue(sql, held);
-      await drain(name, held);
+      await fillQueue(sql, events);
+      await drain(name, events);
     });
   }
-  await emptyQueue(sql);
-  await fillQueue(sql, large);
-  await measure("read", "workers/read.ts", { MODE: "fetch" });
-  await measure("read plain", "workers/read.ts", { MODE: "plain" });
-  await drain("large", large);
+}
 
-  const EVENTS = String(bench.isQuick ? 10_000 : 200_000);
-  for (const BATCH of SEND_BATCHES.map(String)) {
-    await measure(`send ${BATCH}`, "workers/send.ts", { MODE: "raw", EVENTS, BATCH });
+/** Partitions are filled, delivered and emptied by the drain; then come the events that count. */
+async function drainRotated(
+  bench: Bench,
+  { sql, url }: BenchDatabase,
+  events: number,
+  drain: (name: string, events: number) => Promise<void>,
+): Promise<void> {
+  await emptyQueue(sql);
+  for (let rotation = 1; rotation <= ROTATIONS; rotation++) {
+    await fillQueue(sql, events, await oldGeneration(sql));
+    bench.progress(`drain: rotation ${rotation}`);
+    const { reclaimedBytes } = await withTopic(await bench.kafka(), "bench", (namespace) =>
+      drainAll(bench, url, namespace, events),
+    );
+    if (reclaimedBytes === 0) throw new Error("The drain gave back nothing of an old partition.");
   }
-  await measure("send producer", "workers/send.ts", { MODE: "producer", EVENTS, BATCH: "2000" });
+  await fillQueue(sql, events, await oldGeneration(sql));
+  await drain("rotated", events);
+}
 
+/** Events a second of a drain that works as pg2kafka's, from a queue like its own. */
+async function runLoop(
+  bench: Bench,
+  { sql, url }: BenchDatabase,
+  samples: Samples,
+  events: number,
+): Promise<void> {
+  bench.progress("drain: a loop as pg2kafka's");
   await emptyQueue(sql);
-  await fillQueue(sql, bench.isQuick ? 200 : 2_000);
+  await fillQueue(sql, events);
   await sql`truncate peer.outbound_event_queue`;
   await sql`
     insert into peer.outbound_event_queue (external_id, table_name, statement, data)
     select external_id, table_name, statement, data::jsonb
     from pg2kafka.outbound_event_queue order by id`;
-  await measure("loop", "peers/loop.ts", {});
+  const { result } = await withTopic(await bench.kafka(), "bench", async (namespace) =>
+    runScript<{ events: number; durationMs: number }>(
+      "peers/loop.ts",
+      await drainEnvironment(bench, url, namespace),
+    ),
+  );
+  samples.add("loop", result.events / (result.durationMs / 1000));
 }
 
-function ratesTable(samples: Samples, { isQuick, isAll }: Bench): Table {
-  const sizes = isQuick ? ["100", "5 k", "20 k"] : ["1 k", "100 k", "1 M"];
-  const held = isAll ? sizes[2] : sizes[1];
-  const reference = isAll ? "large" : "medium";
-  const drained: [string, string, string?][] = [
-    [`drain, ${sizes[0]} in the backlog`, "small"],
-    [`drain, ${sizes[1]}`, "medium"],
-    [`drain, ${sizes[2]}`, "large"],
-    [`drain, ${held}, a reader's snapshot held open`, "reader", reference],
-    [`drain, ${held}, a writer's transaction held open`, "writer", reference],
-    ["a loop that works as pg2kafka's", "loop"],
+function ratesTable(samples: Samples, { curve, held, huge }: Sizes): Table {
+  const measured = [...curve, huge].filter((events) => samples.has(String(events)));
+  const candidates: [label: string, name: string][] = [
+    ...measured.map((events): [string, string] => [
+      `${formatNumber(events)} in the backlog`,
+      String(events),
+    ]),
+    [`${formatNumber(held)}, a reader's snapshot held open`, "reader"],
+    [`${formatNumber(held)}, a writer's transaction held open`, "writer"],
+    [`${formatNumber(held)}, after three rotations`, "rotated"],
   ];
   return {
     title: "Drain: events per second",
     note:
       "One invocation of `npm run drain` as a process of its own, from its first query to its " +
       "last (`durationMs` of its summary), connecting to Kafka included. Median (least–most). " +
-      "A message's value has about 300 bytes. Ratios are the medians of each round's.",
-    columns: ["", "events/s", "times the loop's", "of the same without"],
-    rows: drained.map(([label, name, without]) => [
-      label,
-      samples.text(name),
-      formatNumber(samples.pairedRatio(name, "loop"), 1),
-      without === undefined ? "" : formatNumber(samples.pairedRatio(name, without), 2),
-    ]),
-  };
-}
-
-/** What a drain could reach if it read as well as anyone, then sent as well as anyone. */
-function limitsTable(samples: Samples): Table {
-  const sends = SEND_BATCHES.map((batch) => `send ${batch}`);
-  const best = (names: string[]) =>
-    names.reduce((a, b) => (samples.median(b) > samples.median(a) ? b : a));
-  const read = samples.median(best(["read", "read plain"]));
-  const send = samples.median(best(sends));
-  const limit = 1 / (1 / read + 1 / send);
-  const alone: [string, string][] = [
-    ["reading alone: the drain's fetch, batch after batch", "read"],
-    ["reading alone: plain batches of 5000 by id", "read plain"],
-    ...SEND_BATCHES.map((batch): [string, string] => [
-      `sending alone: kafkajs, batches of ${batch}`,
-      `send ${batch}`,
-    ]),
-    ["sending alone: the drain's producer, batches of 2000", "send producer"],
-  ];
-  return {
-    title: "Drain: the limit",
-    note:
-      "The same events and messages, each way alone, in a process of its own on the same machine. " +
-      "kafkajs: with our partitioner, Buffers and headers, acks=all, one request after the other. " +
-      "The limit is 1 ÷ (1/read + 1/send), of the best of each.",
-    columns: ["", "events/s"],
+      "A message's value has about 300 bytes. Then microseconds of CPU for each event, of each " +
+      "process (the drain's start included), and the most memory that the drain had. The loop " +
+      "works as pg2kafka's does; ratios are the medians of each round's.",
+    columns: ["", "events/s", "times the loop's", ...COST_COLUMNS],
     rows: [
-      ...alone.map(([label, name]) => [label, samples.text(name)]),
-      ["limit", formatNumber(limit)],
-      ["0.8 of it, the target", formatNumber(0.8 * limit)],
-      ["the drain's share of the limit", formatNumber(samples.median("large") / limit, 2)],
+      ...candidates.map(([label, name]) => [
+        label,
+        samples.text(name),
+        formatNumber(samples.pairedRatio(name, "loop"), 1),
+        ...costCells(samples, name),
+      ]),
+      ["the loop", samples.text("loop"), "1.0", ...COST_COLUMNS.map(() => "")],
     ],
+    plot: {
+      name: "results-backlog.svg",
+      svg: linePlot({
+        title: "One invocation: events a second over the backlog",
+        xLabel: "events in the backlog",
+        yLabel: "events/s",
+        xScale: "logarithmic",
+        hasDots: true,
+        series: [
+          {
+            name: "the drain",
+            points: measured.map((events) => [events, samples.median(String(events))]),
+          },
+          {
+            name: "the loop",
+            points: [curve[0]!, measured.at(-1)!].map((x) => [x, samples.median("loop")]),
+          },
+        ],
+      }),
+    },
   };
 }

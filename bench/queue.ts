@@ -1,61 +1,62 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sql } from "postgres";
-import type { DrainReport } from "../functions/core/drain.ts";
-import { fillQueue, queueBytes } from "./backlog.ts";
+import { fillQueue, oldGeneration, PERIOD_MS, queueBytes } from "./backlog.ts";
 import type { Bench } from "./bench.ts";
-import { runScript } from "./child.ts";
 import { createDatabase, READER, whileHeld } from "./database.ts";
+import { type Drained, drainAll } from "./invocation.ts";
 import { withTopic } from "./kafka.ts";
-import { formatMegabytes, formatNumber, type Table } from "./report.ts";
-
-/** As in sql/functions/drain/reclaim.sql. */
-const PERIOD_MS = 120_000;
-const GENERATIONS = 4;
+import {
+  formatMegabytes,
+  formatNumber,
+  NO_TARGET,
+  TARGET_COLUMNS,
+  type Table,
+  target,
+} from "./report.ts";
 
 /**
  * The queue's size while a million events go through, under a reader's snapshot that has not
  * touched the queue.
  *
  * A generation is emptied from its second period after its own on. So as not to wait for that,
- * the events are written into the generation that had its turn two periods ago, where they would
- * be if they had been written then. `--all` writes them now, and waits.
+ * the events are written into one that had its turn two periods ago. `--all` writes them now as
+ * well, and waits.
  */
 export async function benchQueue(bench: Bench): Promise<Table[]> {
   const { sql, url, close } = await createDatabase(bench.postgres, "bench_queue");
   const events = bench.isQuick ? 20_100 : 1_000_100;
   const rows: string[][] = [];
-  const kafka = await bench.kafka();
-  const drain = (namespace: string) =>
-    runScript<DrainReport>("../functions/cli/drain.ts", {
-      DATABASE_URL: url,
-      KAFKA_BROKER: kafka.bootstrap.join(","),
-      TOPIC_NAMESPACE: namespace,
-      TIMEOUT_MS: "600000",
-    });
-  const note = async (what: string, report?: DrainReport) => {
+  let fullBytes = 0;
+  const note = async (what: string, drained?: Drained) => {
+    const bytes = await queueBytes(sql);
+    fullBytes = Math.max(fullBytes, bytes);
     rows.push([
       what,
-      formatMegabytes(await queueBytes(sql)),
-      report ? formatNumber(report.delivered) : "",
-      report ? formatMegabytes(report.reclaimedBytes) : "",
+      drained ? formatNumber(drained.events) : "",
+      drained ? formatMegabytes(drained.reclaimedBytes) : "",
+      formatMegabytes(bytes),
+      // What a million events take is at most one rotation's worth here; two of it are the bound.
+      ...(drained
+        ? target(bytes / 1e6, "≤", (2 * fullBytes) / 1e6, { digits: 1, unit: " MB" })
+        : NO_TARGET),
     ]);
   };
   try {
-    await withTopic(kafka, "bench_queue", (namespace) =>
+    await withTopic(await bench.kafka(), "bench_queue", (namespace) =>
       whileHeld(url, READER, async () => {
+        const drain = () => drainAll(bench, url, namespace, null);
         bench.progress("queue: size, in a generation that had its turn");
         await note("empty");
         await fillQueue(sql, events, await oldGeneration(sql));
         await note(`${formatNumber(events)} events, written two periods ago`);
-        await note("drained: delivered and given back by one invocation", await drain(namespace));
+        await note("drained: delivered and given back by one invocation", await drain());
         if (!bench.isAll) return;
 
         await fillQueue(sql, events);
         await note(`${formatNumber(events)} events, written now`);
-        await note("drained: their generation still has its turn", await drain(namespace));
+        await note("drained: their generation still has its turn", await drain());
         bench.progress("queue: waiting for two periods of the clock");
         await sleep(2 * PERIOD_MS + 1_000);
-        await note("drained again, two periods later", await drain(namespace));
+        await note("drained again, two periods later", await drain());
       }),
     );
   } finally {
@@ -66,16 +67,10 @@ export async function benchQueue(bench: Bench): Promise<Table[]> {
       title: "Queue: size on disk",
       note:
         "Partitions and their indexes, with a reader's snapshot held open from before the first " +
-        "event to after the last; the reader has not touched the queue.",
-      columns: ["", "size", "delivered", "given back"],
+        "event to after the last; the reader has not touched the queue. The target is two " +
+        "rotations' worth of what was written.",
+      columns: ["", "delivered", "given back", "size", ...TARGET_COLUMNS],
       rows,
     },
   ];
-}
-
-/** Two periods ago, and so the next but one. */
-async function oldGeneration(sql: Sql): Promise<number> {
-  const [row] = await sql<{ period: number }[]>`
-    select (date_part('epoch', now())::bigint * 1000 / ${PERIOD_MS}::bigint)::int as period`;
-  return (row!.period + 2) % GENERATIONS;
 }

@@ -5,6 +5,38 @@ export interface Table {
   note: string;
   columns: string[];
   rows: string[][];
+  plot?: Plot;
+  /** Markdown that stands at the end. */
+  details?: string;
+}
+
+/** A curve that stands below its table. */
+export interface Plot {
+  /** Of the file beside the results. */
+  name: string;
+  svg: string;
+}
+
+/** The last columns of a table with targets; see `target`. */
+export const TARGET_COLUMNS = ["target", "holds"];
+
+/** For a row without a target. */
+export const NO_TARGET = ["", ""];
+
+/**
+ * The cells of TARGET_COLUMNS.
+ *
+ * @param value as measured; a median where there are rounds
+ * @param unit with the space before it
+ */
+export function target(
+  value: number,
+  relation: "≥" | "≤",
+  bound: number,
+  { digits = 0, unit = "" } = {},
+): string[] {
+  const holds = relation === "≥" ? value >= bound : value <= bound;
+  return [`${relation} ${formatNumber(bound, digits)}${unit}`, holds ? "yes" : "**no**"];
 }
 
 /** Samples by name, in the order in which the names came; one sample a round. */
@@ -33,9 +65,8 @@ export class Samples {
     return `${median} (${least}–${formatNumber(Math.max(...values), digits)})`;
   }
 
-  /** How many times as much as the other, by the medians. */
-  ratio(name: string, other: string): number {
-    return this.median(name) / this.median(other);
+  has(name: string): boolean {
+    return this.#values.has(name);
   }
 
   /** The median of the ratios within each round: what disturbs a round disturbs both. */
@@ -67,12 +98,31 @@ export function formatMegabytes(bytes: number): string {
 }
 
 /** As Markdown, with columns padded so that it reads as plain text too. */
-export function formatTable({ title, note, columns, rows }: Table): string {
+export function formatTable({ title, note, columns, rows, plot, details }: Table): string {
   const widths = columns.map((column, index) =>
     Math.max(column.length, ...rows.map((row) => row[index]?.length ?? 0)),
   );
   const line = (cells: string[]) =>
     `| ${cells.map((cell, index) => cell.padEnd(widths[index]!)).join(" | ")} |`;
   const rule = `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`;
-  return [`## ${title}`, "", note, "", line(columns), rule, ...rows.map(line), ""].join("\n");
+  const image = plot ? [`![${title}](${plot.name})`, ""] : [];
+  const head = [`## ${title}`, "", note, ""];
+  const end = details ? [details] : [];
+  return [...head, line(columns), rule, ...rows.map(line), "", ...image, ...end].join("\n");
+}
+
+/** All targets of all tables in one; null when there is none. */
+export function summarize(tables: readonly Table[]): Table | null {
+  const rows = tables.flatMap(({ title, columns, rows }) => {
+    if (columns.at(-1) !== TARGET_COLUMNS[1]) return [];
+    const judged = rows.filter((row) => row.at(-1) !== "");
+    return judged.map((row) => [title, row[0]!, ...row.slice(-3)]);
+  });
+  if (rows.length === 0) return null;
+  return {
+    title: "The targets",
+    note: "Each is judged by the median of the rounds; the tables below say what was measured.",
+    columns: ["", "", "measured", ...TARGET_COLUMNS],
+    rows,
+  };
 }

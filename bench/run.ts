@@ -3,37 +3,28 @@ import { parseArgs } from "node:util";
 import postgres from "postgres";
 import { type LocalKafka, startKafka } from "../test/local/kafka.ts";
 import { startPostgres } from "../test/local/postgres.ts";
-import type { Section } from "./bench.ts";
 import { POSTGRES_SETTINGS } from "./database.ts";
-import { benchDrain } from "./drain.ts";
 import { KAFKA_OPTIONS } from "./kafka.ts";
 import { describeLoad, describeMachine } from "./machine.ts";
-import { benchPrototypes } from "./prototypes/prototypes.ts";
-import { benchQueue } from "./queue.ts";
-import { formatTable } from "./report.ts";
-import { benchTrigger } from "./trigger.ts";
+import { formatTable, summarize, type Table } from "./report.ts";
+import { SECTIONS } from "./sections.ts";
 
 const USAGE = `Usage: npm run bench -- [options]
 
 Measures what the program is held to, beside its peers and its limits, on a Postgres and a Kafka
-of its own, in under ten minutes. Prints tables and writes bench/results.md.
+of its own, which takes minutes. Prints tables and writes bench/results.md with its plots.
 
-  --only NAME   trigger, drain, queue or prototypes; only prototypes writes a file
-                (bench/results-prototypes.md)
+  --only NAMES  these sections, with a comma between; writes only the files of those that have one
+                of their own (*)
   --rounds N    how often each candidate is measured, in turns (default 3)
   --quick       a fraction of the sizes and one round, to see that all works; writes nothing
-  --all         also what takes longer: the prototypes, 1 M events under held transactions, and
-                the queue's size by the clock`;
+  --all         also what takes long (+), and more in some sections
 
-const SECTIONS: Record<string, Section> = {
-  trigger: benchTrigger,
-  drain: benchDrain,
-  queue: benchQueue,
-  prototypes: benchPrototypes,
-};
-
-/** Measured only when asked for: they tell why things are as they are. */
-const ON_REQUEST = ["prototypes"];
+${Object.entries(SECTIONS)
+  .map(([name, { about, isLong, file }]) => {
+    return `  ${(name + (file ? "*" : "") + (isLong ? "+" : "")).padEnd(14)}${about}`;
+  })
+  .join("\n")}`;
 
 const { values } = parseArgs({
   options: {
@@ -44,22 +35,21 @@ const { values } = parseArgs({
     help: { type: "boolean", default: false, short: "h" },
   },
 });
-const { only, quick: isQuick, all: isAll } = values;
+const { quick: isQuick, all: isAll } = values;
+const only = values.only?.split(",");
 const rounds = isQuick ? 1 : Number(values.rounds);
-const isValid = Number.isInteger(rounds) && rounds > 0 && (only === undefined || only in SECTIONS);
+const isValid =
+  Number.isInteger(rounds) && rounds > 0 && (only ?? []).every((name) => name in SECTIONS);
 if (values.help || !isValid) {
   console.log(USAGE);
   process.exit(values.help ? 0 : 1);
 }
 
-const names = Object.keys(SECTIONS).filter((name) =>
-  only === undefined ? isAll || !ON_REQUEST.includes(name) : name === only,
-);
-const scale = { rounds, isQuick, isAll };
+const names = only ?? Object.keys(SECTIONS).filter((name) => isAll || !SECTIONS[name]!.isLong);
 const startedMs = performance.now();
 const progress = (text: string) => {
   const seconds = Math.round((performance.now() - startedMs) / 1000);
-  process.stderr.write(`${String(seconds).padStart(4)} s  ${text}\n`);
+  process.stderr.write(`${String(seconds).padStart(5)} s  ${text}\n`);
 };
 
 const load = describeLoad();
@@ -69,33 +59,49 @@ const kafka = () => {
   starting ??= startKafka(KAFKA_OPTIONS);
   return starting;
 };
+const bench = { rounds, isQuick, isAll, postgres: server, kafka, progress };
+/** File → what it holds. */
+const files = new Map<string, Table[]>();
+const failed: string[] = [];
 try {
-  const tables: string[] = [];
   for (const name of names) {
-    const section = SECTIONS[name]!;
-    for (const table of await section({ ...scale, postgres: server, kafka, progress })) {
-      const text = formatTable(table);
-      console.log(text);
-      tables.push(text);
+    const { run, file = "results.md" } = SECTIONS[name]!;
+    try {
+      const tables = await run(bench);
+      for (const table of tables) console.log(formatTable(table));
+      files.set(file, [...(files.get(file) ?? []), ...tables]);
+    } catch (error) {
+      // The others are still worth their time.
+      console.error(`The section ${name} failed:`, error);
+      failed.push(name);
+      process.exitCode = 1;
     }
   }
-  const sql = postgres(server.url, { max: 1 });
-  const machine = await describeMachine(sql, starting !== undefined);
-  await sql.end();
-  const head = `${machine}\n${load}\n- ${rounds} rounds, each candidate once a round, in turns\n`;
+  const head = await describeRun();
   console.log(head);
-  const file = resultsFile();
-  if (file !== null) {
-    const title = "# Measured by `npm run bench`";
-    writeFileSync(new URL(file, import.meta.url), `${title}\n\n${head}\n${tables.join("\n")}`);
+  for (const [file, tables] of files) {
+    const summary = summarize(tables);
+    if (summary) console.log(formatTable(summary));
+    const isWhole = file !== "results.md" || !only;
+    if (isWhole && !isQuick) writeResults(file, head, summary ? [summary, ...tables] : tables);
   }
   progress("done");
 } finally {
   await Promise.all([server.stop(), starting?.then((cluster) => cluster.stop())]);
 }
 
-function resultsFile(): string | null {
-  if (isQuick) return null;
-  if (only === "prototypes") return "results-prototypes.md";
-  return only === undefined ? "results.md" : null;
+async function describeRun(): Promise<string> {
+  const sql = postgres(server.url, { max: 1 });
+  const machine = await describeMachine(sql, starting !== undefined);
+  await sql.end();
+  const what = `- ${rounds} rounds, each candidate once a round, in turns; some once, where it says so\n`;
+  const missing = failed.length > 0 ? `- **failed, and missing here: ${failed.join(", ")}**\n` : "";
+  return `${machine}\n${load}\n${what}${missing}`;
+}
+
+function writeResults(file: string, head: string, tables: Table[]): void {
+  const write = (name: string, text: string) => writeFileSync(new URL(name, import.meta.url), text);
+  const text = tables.map(formatTable).join("\n");
+  write(file, `# Measured by \`npm run bench\`\n\n${head}\n${text}`);
+  for (const { plot } of tables) if (plot) write(plot.name, plot.svg);
 }
