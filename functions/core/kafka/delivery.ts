@@ -152,7 +152,7 @@ export class Delivery {
       outbox.takeRequests().map(async (request) => {
         try {
           assertMayStart(this.#mayStart);
-          const unsent = await produce(transaction, request, this.#settings);
+          const unsent = await produce(transaction, request, this.#settings, true);
           if (unsent.length > 0) failed.push({ request, error: new NotAcknowledged() });
         } catch (error) {
           failed.push({ request, error });

@@ -1,15 +1,55 @@
-/** The part of kafkajs's own encoder that encoder.ts changes. */
+/* The parts of kafkajs that frame.ts and produce-request.ts change, and its own types leave out. */
+
 declare module "kafkajs/src/protocol/encoder.js" {
-  export default class Encoder {
-    static nextPowerOfTwo: (bytes: number) => number;
-    static sizeOfVarInt(value: number): number;
-    static sizeOfVarLong(value: unknown): number;
+  import type { Frame } from "../functions/core/kafka/frame.ts";
+
+  interface Encoded {
+    buf: Buffer;
+    /** What is written of `buf`. */
+    buffer: Buffer;
+    frame?: Frame;
+  }
+
+  export default class Encoder implements Encoded {
     buf: Buffer;
     offset: number;
-    /** Make room for so many bytes more. */
-    ensureAvailable(bytes: number): void;
-    writeUVarInt(value: number): this;
-    writeVarInt(value: number): this;
-    writeVarLong(value: unknown): this;
+    get buffer(): Buffer;
+    /** Not of kafkajs: where `buf` is, since `adoptFrames()`. */
+    frame?: Frame;
+    writeEncoder(value: Encoded): this;
   }
+}
+
+declare module "kafkajs/src/protocol/requests/produce/index.js" {
+  import type { Message } from "kafkajs";
+  import type { Encoded } from "kafkajs/src/protocol/encoder.js";
+
+  export interface ProduceArguments {
+    acks: number;
+    timeout: number;
+    transactionalId?: string | null;
+    /** A number, or a string where it came from a broker. */
+    producerId?: number | string;
+    producerEpoch?: number;
+    topicData: {
+      topic: string;
+      partitions: { partition: number; firstSequence?: number; messages: Message[] }[];
+    }[];
+  }
+
+  export interface Protocol {
+    request: { encode: () => Promise<Encoded> };
+    response: { decode: (answer: Buffer) => Promise<object> };
+  }
+
+  const Produce: {
+    versions: string[];
+    protocol: (of: { version: string | number }) => (args: ProduceArguments) => Protocol;
+  };
+  export default Produce;
+}
+
+declare module "snappyjs" {
+  const snappy: { compress(bytes: Buffer): Buffer };
+  export default snappy;
 }

@@ -1,11 +1,8 @@
 import type { Message } from "../message.ts";
 import { behindRefused, type Refusal, tooLarge } from "./failures.ts";
 import { partitionOf } from "./partitioner.ts";
+import { RECORD_BATCH_BYTES } from "./record-batch.ts";
 import type { ProducerSettings } from "./settings.ts";
-
-/** Of a record batch without its records.
- *  @see https://kafka.apache.org/documentation/#recordbatch */
-const RECORD_BATCH_BYTES = 61;
 
 /** kafkajs queues them per connection; this bounds the memory they take. */
 const REQUESTS_IN_FLIGHT_MAX = 64;

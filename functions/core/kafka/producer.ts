@@ -1,15 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type Admin,
-  CompressionTypes,
-  type Producer as KafkaProducer,
-  type ProducerConfig,
-} from "kafkajs";
+import type { Admin, Producer as KafkaProducer, ProducerConfig } from "kafkajs";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { advice } from "./advice.ts";
 import { kafkaClient } from "./client.ts";
-import { speedUpEncoder } from "./encoder.ts";
 import {
   classify,
   type Failure,
@@ -19,6 +13,7 @@ import {
 } from "./failures.ts";
 import { Outbox, type RecordBatch } from "./outbox.ts";
 import { createPartitioner } from "./partitioner.ts";
+import { encodeBatches, partitionMessages } from "./produce-request.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
 
@@ -64,15 +59,13 @@ export interface OpenableProducer extends Producer {
   open(): void;
 }
 
-speedUpEncoder();
+encodeBatches();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
 export const RETRIES_MAX = 6;
 export const RETRY_PAUSE_MS = 100;
 export const RETRY_PAUSE_MS_MAX = 1_600;
-
-const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
 
 /** A producer for one cluster. It does not connect yet. One `send` at a time. */
 export function createProducer(settings: ProducerSettings): OpenableProducer {
@@ -220,6 +213,7 @@ export async function disconnect({ admin, producer }: Connection): Promise<void>
 /**
  * Send record batches of different partitions in one request to each of their leaders.
  *
+ * @param isCounted the producer is a transaction, whose messages are numbered
  * @returns those that kafkajs did not send: its answer lacks them, and it reports no error
  * @throws when one of them failed; the others may be stored, now or later
  */
@@ -227,30 +221,22 @@ export async function produce(
   producer: Pick<KafkaProducer, "sendBatch">,
   request: readonly RecordBatch[],
   { requestTimeoutMs, compression = "none" }: ProducerSettings,
+  isCounted = false,
 ): Promise<RecordBatch[]> {
   const byTopic = Map.groupBy(request, ({ lane }) => lane.topic);
   const answers = await producer.sendBatch({
     topicMessages: [...byTopic].map(([topic, batches]) => ({
       topic,
-      messages: batches.flatMap(toKafkajs),
+      messages: batches.flatMap(({ lane: { partition }, messages, bytes }) =>
+        partitionMessages(partition, messages, bytes, compression, isCounted),
+      ),
     })),
     acks: -1,
     timeout: requestTimeoutMs,
-    compression: COMPRESSION[compression],
   });
   const stored = answers.filter(({ errorCode }) => errorCode === 0);
   const places = new Set(stored.map(({ topicName, partition }) => `${topicName}/${partition}`));
   return request.filter(({ lane }) => !places.has(`${lane.topic}/${lane.partition}`));
-}
-
-function toKafkajs({ lane: { partition }, messages }: RecordBatch) {
-  return messages.map(({ key, value, headers, timestampMs }) => ({
-    key,
-    value,
-    headers,
-    timestamp: timestampMs,
-    partition,
-  }));
 }
 
 export function assertMayStart(mayStart: () => boolean): void {

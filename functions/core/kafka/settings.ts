@@ -1,4 +1,5 @@
 import type { KafkaConfig } from "kafkajs";
+import type { Compression } from "./compression.ts";
 import type { IamSettings } from "./sasl.ts";
 
 /** How to reach a cluster. */
@@ -25,7 +26,7 @@ export interface ProducerSettings extends ConnectionSettings {
   /** How to create topics that do not exist; without it their messages are refused. */
   createTopics?: TopicCreation | null;
   /** Default none. */
-  compression?: "none" | "gzip";
+  compression?: Compression;
 }
 
 export interface TopicCreation {
