@@ -4,6 +4,7 @@ import { readBrokers, readIam } from "./config/kafka.ts";
 import { readNumbers } from "./config/numbers.ts";
 import { readTables, readTopicCreation, type TableName } from "./config/topics.ts";
 import { ConfigError } from "./errors.ts";
+import { COMPRESSIONS } from "./kafka/compression.ts";
 import type { ProducerSettings, TopicCreation } from "./kafka/settings.ts";
 import type { BatchLimits, ParkedLimits } from "./postgres/queue.ts";
 
@@ -61,7 +62,7 @@ export function readConfig(env: Environment): Config {
   const creation = readTopicCreation(env, numbers, problems);
   const tables = readTables(env, problems);
   const namespace = env["TOPIC_NAMESPACE"] || undefined;
-  const compression = readChoice(env, "COMPRESSION", ["none", "gzip"], "none", problems);
+  const compression = readChoice(env, "COMPRESSION", COMPRESSIONS, "none", problems);
   if (problems.length > 0) throw new ConfigError(problems);
 
   return {

@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import {
   AclOperationTypes,
   AclPermissionTypes,
@@ -86,6 +86,26 @@ function values(messages: readonly (Message | ReadMessage)[]): (string | undefin
   return messages.map(({ value }) => value?.toString());
 }
 
+/** A message as `readTopic` returns it. */
+function asRead({
+  key,
+  value,
+  headers,
+  timestampMs,
+}: Message): Omit<ReadMessage, "partition" | "offset"> {
+  return {
+    key: key?.toString() ?? null,
+    value: value.toString(),
+    headers,
+    timestamp: Number(timestampMs),
+  };
+}
+
+/** Text that nothing makes smaller by much. */
+function noise(bytes: number): string {
+  return randomBytes(bytes).toString("base64url");
+}
+
 /** Without the copies that follow the first one of each uuid. */
 function firstCopies(messages: readonly ReadMessage[]): ReadMessage[] {
   const seen = new Set<string>();
@@ -126,14 +146,10 @@ describe("the producer", () => {
     const report = await producerFor(cluster.brokers).send(messages);
     expect(report.refused.size).toBe(0);
 
-    const expected = inPartitions(messages, 3).map(({ key, value, headers, timestampMs }) => ({
-      key: key?.toString(),
-      value: value.toString(),
-      headers,
-      timestamp: Number(timestampMs),
-    }));
     const read = await readTopic(cluster.brokers, topic);
-    expect(read.map(({ partition: _, offset: __, ...content }) => content)).toEqual(expected);
+    expect(read.map(({ partition: _, offset: __, ...content }) => content)).toEqual(
+      inPartitions(messages, 3).map(asRead),
+    );
   });
 
   test("cuts what is too much for one request, and keeps the order", async () => {
@@ -152,14 +168,31 @@ describe("the producer", () => {
     );
   });
 
-  test("compresses when asked to", async () => {
-    const { table, topic } = newTable();
-    await createTopic(cluster.brokers, topic, { configs: { "max.message.bytes": "2000" } });
-    const messages = Array.from({ length: 2 }, () => message(table, "a", ofSize(3_000)));
-    const report = await producerFor(cluster.brokers, { compression: "gzip" }).send(messages);
-    expect(codes(report)).toEqual([]);
-    expect(values(await readTopic(cluster.brokers, topic))).toEqual(values(messages));
-  });
+  test.each(["gzip", "snappy", "zstd"] as const)(
+    "compresses with %s, and Kafka reads what was sent",
+    async (compression) => {
+      const [small, plain] = [newTable(), newTable()];
+      await createTopic(cluster.brokers, small.topic, { configs: { "max.message.bytes": "4000" } });
+      // Here Kafka itself decompresses what it stores.
+      const configs = { "compression.type": "uncompressed" };
+      await createTopic(cluster.brokers, plain.topic, { configs });
+      const messages = [small.table, plain.table].flatMap((table) => [
+        message(table, "a", ofSize(3_000)),
+        message(table, null, { createdAtMicros: 1_400_000_000_000_000n }),
+        message(table, "größe", ofSize(30_000)),
+      ]);
+      const incompressible = message(plain.table, "b", { data: `"${noise(40_000)}"` });
+      const producer = producerFor(cluster.brokers, { compression });
+      for (const batch of [messages, [incompressible]]) {
+        expect(codes(await producer.send(batch))).toEqual([]);
+      }
+      const sent = [...messages.slice(3), incompressible];
+      const read = await readTopic(cluster.brokers, plain.topic);
+      expect(read.map(({ partition: _, offset: __, ...content }) => content)).toEqual(
+        sent.map(asRead),
+      );
+    },
+  );
 
   test("spreads messages without a key, one partition a batch", async () => {
     const { table, topic } = newTable();

@@ -98,7 +98,7 @@ test("all problems are reported at once", () => {
     'DRY_RUN is "yes"; it may be true or false.',
     'TOPIC_CREATE is "1"; it may be true or false.',
     'KAFKA_BROKER has "http://other:1"; each broker is host:port.',
-    'COMPRESSION is "lz4"; it may be none or gzip.',
+    'COMPRESSION is "lz4"; it may be none or gzip or snappy or zstd.',
   ]);
 });
 
