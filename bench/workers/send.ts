@@ -1,26 +1,36 @@
-/* Send messages that are ready in memory, without Postgres. Prints {"events","durationMs"}.
+/* Send messages that are ready in memory, without Postgres. Prints {"events","durationMs","cpuMs"}.
    MODE=raw: kafkajs itself, with our partitioner, Buffers and settings, in batches of BATCH.
-   MODE=producer: through the drain's producer. */
+   MODE=producer: through the drain's producer. ROWS=orders: as a shop has them, instead of items. */
 import { Kafka, logLevel } from "kafkajs";
 import { readConfig } from "../../functions/core/config.ts";
 import { createPartitioner } from "../../functions/core/kafka/partitioner.ts";
 import { createProducer } from "../../functions/core/kafka/producer.ts";
 import type { Message } from "../../functions/core/message.ts";
 import { makeMessages } from "./messages.ts";
+import { makeOrders } from "./orders.ts";
+
+/** A multiple of all batch sizes. */
+const MESSAGES_MAX = 20_000;
 
 const config = readConfig(process.env);
 const batchSize = Number(process.env["BATCH"]);
-const messages = makeMessages(config.namespace ?? "", Number(process.env["EVENTS"]));
+const events = Number(process.env["EVENTS"]);
+const make = process.env["ROWS"] === "orders" ? makeOrders : makeMessages;
+// Sent in turn: a drain never holds more of them in memory.
+const messages = make(config.namespace ?? "", Math.min(events, MESSAGES_MAX));
 const send = process.env["MODE"] === "raw" ? await rawSend() : producerSend();
 
 // The first one connects, and learns the partitions.
 await send.batch(messages.slice(0, 10));
 const startedMs = performance.now();
-for (let from = 0; from < messages.length; from += batchSize) {
+const startedCpu = process.cpuUsage();
+for (let sent = 0; sent < events; sent += batchSize) {
+  const from = sent % messages.length;
   await send.batch(messages.slice(from, from + batchSize));
 }
 const durationMs = performance.now() - startedMs;
-console.log(JSON.stringify({ events: messages.length, durationMs }));
+const { user, system } = process.cpuUsage(startedCpu);
+console.log(JSON.stringify({ events, durationMs, cpuMs: (user + system) / 1000 }));
 await send.close();
 
 async function rawSend() {
