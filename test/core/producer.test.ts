@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   AclOperationTypes,
   AclPermissionTypes,
@@ -6,7 +7,7 @@ import {
   type Admin,
   ResourcePatternTypes,
 } from "kafkajs";
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from "vitest";
 import { ProduceError } from "../../functions/core/errors.ts";
 import { partitionOf } from "../../functions/core/kafka/partitioner.ts";
 import {
@@ -150,6 +151,17 @@ describe("the producer", () => {
     expect(read.map(({ partition: _, offset: __, ...content }) => content)).toEqual(
       inPartitions(messages, 3).map(asRead),
     );
+  });
+
+  test("does nothing between two sends, whatever the connections have carried", async () => {
+    const { table, topic } = newTable();
+    await createTopic(cluster.brokers, topic);
+    await producerFor(cluster.brokers).send([message(table, "a")]);
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await sleep(500);
+    const short = timers.mock.calls.filter(([, ms = 0]) => ms < 100);
+    timers.mockRestore();
+    expect(short).toEqual([]);
   });
 
   test("cuts what is too much for one request, and keeps the order", async () => {

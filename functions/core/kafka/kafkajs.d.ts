@@ -1,4 +1,14 @@
-/* The parts of kafkajs that frame.ts and produce-request.ts change, and its own types leave out. */
+/* The parts of kafkajs that are changed here, and its own types leave out. */
+
+declare module "kafkajs/src/network/requestQueue/index.js" {
+  export default class RequestQueue {
+    /** Requests that wait to be sent. */
+    pending: unknown[];
+    /** Milliseconds since the epoch: until then the broker wants none. */
+    throttledUntil: number;
+    scheduleCheckPendingRequests(): void;
+  }
+}
 
 declare module "kafkajs/src/protocol/encoder.js" {
   import type { Frame } from "../functions/core/kafka/frame.ts";

@@ -14,6 +14,7 @@ import {
 import { Outbox, type RecordBatch } from "./outbox.ts";
 import { createPartitioner } from "./partitioner.ts";
 import { encodeBatches, partitionMessages } from "./produce-request.ts";
+import { quietRequestQueue } from "./request-queue.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
 
@@ -60,6 +61,7 @@ export interface OpenableProducer extends Producer {
 }
 
 encodeBatches();
+quietRequestQueue();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
