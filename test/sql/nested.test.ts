@@ -123,6 +123,44 @@ describe.each(versions)("tables with triggers of their own, Postgres %i", (versi
     await change("delete from t where id = touch(2) + 1");
   });
 
+  test("without counts of changed rows, and where a function resets all settings, nothing fails", async () => {
+    const { sql } = pg;
+    await createTable("after delete", "return null;");
+    await sql.unsafe(`
+      create function forget(p int) returns int language plpgsql as $$ begin
+        reset all; return p; end $$`);
+    await change("update t set n = forget(id)");
+    await change("update t set n = forget(7) where id = 2");
+    await change("insert into t select forget(g), 'x' from generate_series(4, 6) g");
+    await sql`set track_counts = off`;
+    await change("update t set n = n + 1");
+    await change("update t set n = n + 1 where id = 3");
+    await change(
+      "insert into t values (3, 'y'), (7, 'y') on conflict (id) do update set a = 'both'",
+    );
+    await change("delete from t where id > 2");
+    await sql`reset track_counts`;
+  });
+
+  test("functions in the writer's search_path with the names of Postgres' are not called", async () => {
+    const { sql } = pg;
+    await createTable("after delete", "return null;");
+    await sql.unsafe(`
+      create schema mine;
+      create function mine.fail() returns text language plpgsql as $$ begin raise 'called'; end $$;
+      create function mine.set_config(text, text, boolean) returns text language sql as 'select mine.fail()';
+      create function mine.current_setting(text, boolean) returns text language sql as 'select mine.fail()';
+      create function mine.pg_stat_get_xact_tuples_inserted(oid) returns text language sql as 'select mine.fail()';
+      create function mine.concat(variadic text[]) returns text language sql as 'select mine.fail()';
+      set search_path = mine, pg_catalog, public;
+      insert into t values (4, 'x');
+      update t set a = 'y';
+      update t set n = 5 where id = 4;
+      delete from t where id = 1;
+      reset search_path;`);
+    await expectFoldEqualsTable(sql, "t", "id");
+  });
+
   test("deferred triggers and constraints act at the end of the transaction", async () => {
     const { sql } = pg;
     await sql.unsafe(`

@@ -35,20 +35,7 @@ begin
     return format($sql$%s select %s, %s, 'DELETE', '{}' from %s o$sql$, c_head, v_key, p_names, p_old);
   end if;
 
-  /* JSON must stay below 1 GB, the largest value of Postgres, and escaping makes up to six
-     bytes of one. Stored sizes cost nothing to know but are compressed, at most 255 to 1: below
-     512 KB nothing can go wrong. Above 128 MB no broker takes the event. Between, measure. */
-  select case when count(*) = 0 then 'true' else
-    format(
-      'case when %1$s < 524288 then true when %1$s > 134217728 then false else %2$s < 170000000 end',
-      string_agg(format('coalesce(pg_column_size(n.%I), 0)', name), ' + '),
-      string_agg(format('coalesce(octet_length(n.%I::text), 0)', name), ' + ')
-    )
-  end
-  into v_fits
-  from unnest(p_columns, p_types) as c (name, type)
-  left join pg_catalog.pg_type t on t.oid = c.type
-  where t.oid is null or t.typlen = -1 and t.oid <> 'numeric'::regtype;
+  v_fits := pg2kafka.json_fits(p_columns, p_types);
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
       $sql$%s select %s, %s, %L, case when %s then row_to_json(n.*) end from %s n$sql$,
@@ -58,7 +45,7 @@ begin
 
   select string_agg(
     format(
-      $sql$case when %s then %L || coalesce(to_json(n.%I)::text, 'null') end$sql$,
+      $sql$case when %s then concat(%L, coalesce(to_json(n.%I), 'null')) end$sql$,
       case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':', name
     ), E',\n        ' order by position
   )

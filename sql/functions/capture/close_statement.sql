@@ -1,5 +1,6 @@
-/* AFTER a statement on a tracked table, before its events are made, where others were or are open:
-   take it from the open ones, and let the count of the one around it go on.
+/* AFTER a statement on a tracked table, before its events are made, where others are open or were
+   nested in it: take it from the open ones, which open_statement() describes, and note for each
+   of them on the same table after how many of its rows the statement came.
 
    Returns its mark if interleave_events() must follow, because a statement nested in it began
    after some of its rows; else null. */
@@ -9,29 +10,72 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  c_operations constant text[] := array['INSERT', 'UPDATE', 'DELETE'];
+  -- Where an entry has its mark; before it are three counts, in the order of the operations.
+  c_mark constant integer := 6;
   v_entries text[] := string_to_array(current_setting('pg2kafka.open_statements', true), '/');
-  v_prefix text := concat(p_relation, p_operation, '=');
-  v_mark bigint;
-  v_nth integer;
+  v_own constant integer := array_position(c_operations, p_operation);
   v_part text[];
+  v_operation integer;
+  v_mark bigint;
+  v_changed bigint;
+  -- Rows changed by each operation when the statement began, or one around it with that operation.
+  v_began bigint[];
+  -- For each entry, of how many of its rows the statement came after.
+  v_rows bigint[];
+  v_counts text[];
+  v_marks bigint[];
+  v_marked_rows bigint[];
 begin
-  for v_nth in 1..cardinality(v_entries) loop
-    continue when not starts_with(v_entries[v_nth], v_prefix);
-    v_part := regexp_match(v_entries[v_nth], '=([0-9]+):(=?)([0-9]+)$');
-    if v_mark is null then
-      v_mark := v_part[1];
+  for v_nth in 1..coalesce(cardinality(v_entries), 0) loop
+    v_part := string_to_array(v_entries[v_nth], ',');
+    continue when v_part[1] is distinct from p_relation::text;
+    if v_began is null then
+      continue when v_part[2] <> p_operation;
+      v_began := v_part[3:5];
+      v_mark := v_part[c_mark];
+      v_changed := pg2kafka.rows_changed(p_relation, p_operation) - v_began[v_own];
       v_entries[v_nth] := null;
-    else
-      if v_part[2] = '=' then
-        v_entries[v_nth] := format(
-          '%s%s:%s', v_prefix, v_part[1], pg2kafka.rows_changed(p_relation, p_operation) - v_part[3]::bigint
-        );
-      end if;
-      exit;
+      continue;
+    end if;
+    v_operation := array_position(c_operations, v_part[2]);
+    v_rows[v_nth] := case
+      -- Nothing is counted. Most often the nested statement comes from an AFTER trigger.
+      when not current_setting('track_counts')::boolean then 9223372036854775807
+      else v_began[v_operation] - v_part[2 + v_operation]::bigint
+    end;
+    v_began[v_operation] := v_part[2 + v_operation];
+    -- What this statement changed is not to count as the outer one's.
+    v_part[2 + v_own] := v_part[2 + v_own]::bigint + v_changed;
+    v_entries[v_nth] := array_to_string(v_part, ',');
+  end loop;
+
+  /* From the outermost: a note on it comes before the marks of those inside it, and so before all
+     their events. The entries of one statement, as of INSERT ... ON CONFLICT, have the same counts;
+     a note on them comes after the marks of both. */
+  for v_nth in reverse coalesce(cardinality(v_entries), 0)..0 loop
+    continue when v_nth > 0 and coalesce(v_rows[v_nth], 0) <= 0;
+    v_part := string_to_array(v_entries[v_nth], ',');
+    if v_part[3:5] is distinct from v_counts then
+      insert into pg2kafka.nested_statements (relation, mark, after_id, rows_before)
+      select p_relation, m.mark, nextval('pg2kafka.outbound_event_queue_id'), m.rows
+      from unnest(v_marks, v_marked_rows) as m (mark, rows)
+      where not exists (
+        select from pg2kafka.nested_statements n where n.mark = m.mark and n.rows_before >= m.rows
+      );
+      v_marks := null;
+      v_marked_rows := null;
+      v_counts := v_part[3:5];
+    end if;
+    if v_nth > 0 then
+      v_part[c_mark] := coalesce(v_part[c_mark], nextval('pg2kafka.outbound_event_queue_id')::text);
+      v_marks := v_marks || v_part[c_mark]::bigint;
+      v_marked_rows := v_marked_rows || v_rows[v_nth];
+      v_entries[v_nth] := array_to_string(v_part, ',');
     end if;
   end loop;
   -- Nulls are left out.
   perform set_config('pg2kafka.open_statements', array_to_string(v_entries, '/'), true);
-  return case when exists (select from pg2kafka.nested_statements where mark = v_mark) then v_mark end;
+  return v_mark;
 end;
 $$;

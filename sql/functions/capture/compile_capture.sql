@@ -27,6 +27,7 @@ declare
   v_old text;
   v_new text;
   v_external_id text;
+  v_is_compiled text;
   v_operations text := '';
   v_operation text;
   v_body text;
@@ -43,6 +44,7 @@ begin
   order by attname = v_tracked.external_id desc
   limit 1;
 
+  v_is_compiled := format('pg2kafka.is_compiled_for(%L::regclass, %L)', v_tracked.relation::oid, v_tracked.columns);
   if v_single then
     v_names := 'v_name[1], v_name[2]';
     select string_agg(format('%L::regclass', relation::oid), ', ') into v_depends
@@ -66,7 +68,8 @@ begin
       case v_operation when 'INSERT' then 'if' else 'elsif' end,
       v_operation,
       pg2kafka.compile_operation(
-        v_tracked, v_operation, v_external_id, v_names, v_old, v_new, v_single
+        v_tracked, v_operation, v_external_id, v_names, v_old, v_new, v_single,
+        case when v_single then 'v_is_compiled' else v_is_compiled end
       )
     );
   end loop;
@@ -75,7 +78,6 @@ begin
   v_body := format(
     $body$
 declare
-  v_is_compiled boolean := pg2kafka.is_compiled_for(%6$L::regclass, %7$L);
   v_columns text;
   %1$s
 begin
@@ -88,23 +90,25 @@ begin
 end;
 $body$,
     case when v_single then format(
-      $sql$v_relation oid := coalesce(pg_partition_root(tg_relid), tg_relid);
+      $sql$v_is_compiled boolean := %s;
+  v_relation oid := coalesce(pg_partition_root(tg_relid), tg_relid);
   v_name text[] := case when tg_nargs = 2 then array[tg_argv[0], tg_argv[1]]
-    else (pg_identify_object_as_address('pg_class'::regclass, v_relation, 0)).object_names end;$sql$
+    else (pg_identify_object_as_address('pg_class'::regclass, v_relation, 0)).object_names end;$sql$,
+      v_is_compiled
     ) else
-      $sql$v_relation oid := tg_relid;
-  v_open text := current_setting('pg2kafka.open_statements', true);
+      $sql$v_open text := current_setting('pg2kafka.open_statements', true);
+  v_closed text;
+  v_one_row boolean;
   v_mark bigint;
   v_last bigint;$sql$
     end,
     case when v_single then '' else
-      $sql$if v_open <> '' then
-    v_last := currval('pg2kafka.outbound_event_queue_id');
-    if starts_with(v_open, concat(tg_relid, tg_op, '=', v_last, ':')) and strpos(v_open, '/') = 0 then
-      v_open := set_config('pg2kafka.open_statements', '', true);
-    else
-      v_mark := pg2kafka.close_statement(tg_relid, tg_op);
-    end if;
+      -- Each expression costs: where one statement is open, and none was nested in it, two of them.
+      $sql$if split_part(v_open, ',', 6) = '' and tg_op <> 'TRUNCATE' then
+    v_closed := set_config('pg2kafka.open_statements', '', true);
+  else
+    v_mark := pg2kafka.close_statement(tg_relid, tg_op);
+    v_last := nextval('pg2kafka.outbound_event_queue_id');
   end if;
   $sql$
     end,
@@ -119,8 +123,7 @@ $body$,
       $sql$if v_mark is not null then
     perform pg2kafka.interleave_events(tg_relid, v_mark, v_last, tg_table_schema, tg_table_name);
   end if;$sql$
-    end,
-    v_tracked.relation::oid, v_tracked.columns
+    end
   );
   execute format(
     $function$

@@ -3,12 +3,14 @@
    p_tracked      with the columns that the function is made for, and whole_updates
    p_operation    INSERT, UPDATE or DELETE
    p_external_id  to p_new, p_single: see capture_statement()
+   p_is_compiled  SQL for whether the columns are those that the function is made for
 
    Returns plpgsql text. An UPDATE's transition tables have to be paired, row by row; where it
-   changed one row, as most do, there is nothing to pair, and that is tried first. */
+   changed one row, as most do, there is nothing to pair. Postgres' counts of the changed rows tell
+   that at once, or else the rows do: not counted, or changed by nested statements too. */
 create or replace function pg2kafka.compile_operation(
   p_tracked pg2kafka.external_id_relations, p_operation text, p_external_id text, p_names text,
-  p_old text, p_new text, p_single boolean
+  p_old text, p_new text, p_single boolean, p_is_compiled text
 )
 returns text
 language plpgsql
@@ -32,25 +34,33 @@ declare
 begin
   if p_operation = 'UPDATE' and not p_single then
     v_insert := format(
-      $body$%s;
-      if not found and exists (select from %s offset 1) then
+      $body$v_one_row := v_open = concat(
+        tg_relid, ',UPDATE,', pg_stat_get_xact_tuples_inserted(tg_relid), ',',
+        pg_stat_get_xact_tuples_updated(tg_relid) - 1, ',', pg_stat_get_xact_tuples_deleted(tg_relid), '/'
+      );
+      if v_one_row is not true then
+        v_one_row := not exists (select from %s offset 1);
+      end if;
+      if v_one_row then
+        %s;
+      else
         %s;
       end if$body$,
+      p_new,
       pg2kafka.capture_statement(
         p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, v_keep, p_tracked.whole_updates
-      ) || format(' and not exists (select from %s offset 1)', p_new),
-      p_new,
+      ),
       v_insert
     );
   end if;
   return format(
-    $body$%sif v_is_compiled then
+    $body$%sif %s then
       %s;
     else
       %s;
       execute pg2kafka.capture_current_statement(
         tg_op, pg2kafka.column_names(v_columns),
-        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, v_relation, %L, %L),
+        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, %s, %L, %L),
         '$1[1], $1[2]', %L, %L, %L, (%s)::text, %L
       ) using %s;
     end if;$body$,
@@ -62,9 +72,11 @@ begin
     end if;
     $body$, p_tracked.relation::oid, v_names, pg2kafka.table_columns(p_tracked.relation)
     ) end,
+    p_is_compiled,
     v_insert,
     v_names,
-    p_tracked.external_id, p_tracked.relation::oid, p_tracked.external_id_attnum,
+    p_tracked.external_id, case when p_single then 'v_relation' else 'tg_relid' end,
+    p_tracked.relation::oid, p_tracked.external_id_attnum,
     case when p_single then '(select ($2).*)' else p_old end,
     case when p_single then '(select ($3).*)' else p_new end,
     p_single,

@@ -45,5 +45,5 @@ set after_id = coalesce(
   (select max(id) from renewed),
   n.after_id
 )
-where n.relation = p_relation and n.mark < p_mark and n.after_id > p_mark
+where n.relation = p_relation and n.mark <> p_mark and n.after_id > p_mark
 $$;
