@@ -32,6 +32,11 @@ describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) =
     const { sql } = pg;
     const writer = await createRole("writer");
     await sql.unsafe(`
+      -- As a hardened database may have it.
+      revoke execute on function pg_catalog.set_config(text, text, boolean),
+        pg_catalog.current_setting(text, boolean), pg_catalog.concat(variadic "any"),
+        pg_catalog.pg_stat_get_xact_tuples_inserted(oid), pg_catalog.pg_stat_get_xact_tuples_updated(oid),
+        pg_catalog.pg_stat_get_xact_tuples_deleted(oid) from public;
       create table items (id int primary key, a text);
       create table m (id int) partition by list (id);
       create table m_1 partition of m default;

@@ -10,11 +10,12 @@
    <table's oid>,<operation>,<rows inserted>,<updated>,<deleted>/ with ,<mark> before the slash
    once another is nested in it.
 
-   It runs for every statement, so it is no more than one expression, and with the writer's rights
-   and settings: changing either would cost as much again. So each name in it must be qualified. */
+   It runs for every statement, so it is no more than one expression, and with the writer's search
+   path: changing that costs more than all the rest. So each name in it must be qualified. */
 create or replace function pg2kafka.open_statement()
 returns trigger
 language plpgsql
+security definer
 as $$
 declare
   -- Assigned, not performed: plpgsql runs a PERFORM as a query, an assignment as an expression.
