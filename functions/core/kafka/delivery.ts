@@ -117,8 +117,7 @@ export class Delivery {
     return true;
   }
 
-  /** Messages that Kafka takes leave nothing but bytes in its log, which no reader of committed
-   *  messages sees. */
+  /** What Kafka takes in a search stays in its log, where no reader of committed messages sees it. */
   async #search({ producer }: FencedSession, outbox: Outbox): Promise<void> {
     outbox.isolateFromNowOn();
     const transaction = await producer.transaction();
@@ -141,8 +140,7 @@ export class Delivery {
     await abort(transaction);
   }
 
-  /** @returns what failed; it is back in the outbox, and nothing is under way any more, unless the
-   *   error is one that leaves that open. The first such is thrown by those who look at it. */
+  /** @returns what failed, back in the outbox; first what may still be under way */
   async #sendAll(
     transaction: Pick<Transaction, "sendBatch">,
     outbox: Outbox,
