@@ -86,7 +86,7 @@ describe("the rights that transactions need", () => {
     const topic = newTopic();
     await createTopic(inside, topic);
     const [settings, grants] = forAnn(topic);
-    await createTopic(inside, settings.markerTopic, { partitions: 2 });
+    await createTopic(inside, settings.markerTopic, { partitions: 3 });
     await grant(Object.values(grants));
     const producer = producerFor(settings);
     const batch = newBatch(1);
@@ -102,7 +102,7 @@ describe("the rights that transactions need", () => {
     ["Read on the topic of the notes", "TOPIC_AUTHORIZATION_FAILED"],
   ])("without %s, it says which one is missing", async (missing, named) => {
     const [settings, { [missing]: _, ...grants }] = forAnn(newTopic());
-    await createTopic(inside, settings.markerTopic, { partitions: 2 });
+    await createTopic(inside, settings.markerTopic, { partitions: 3 });
     await grant(Object.values(grants));
     const error = await producerFor(settings)
       .fence()
@@ -115,7 +115,7 @@ describe("the rights that transactions need", () => {
     const [topic, denied] = [newTopic(), newTopic()];
     for (const name of [topic, denied]) await createTopic(inside, name);
     const [settings, grants] = forAnn(topic);
-    await createTopic(inside, settings.markerTopic, { partitions: 2 });
+    await createTopic(inside, settings.markerTopic, { partitions: 3 });
     const describe = { resource: Resource.TOPIC, name: denied, operation: Operation.DESCRIBE };
     await grant([...Object.values(grants), describe]);
     const producer = producerFor(settings);

@@ -31,7 +31,6 @@ async function newJob(): Promise<Job> {
  *  commit: with one request, the third time. */
 const STOPS: [string, Stop["at"], number][] = [
   ["before it is sent", "begun", 1],
-  ["before its request", 2, 1],
   ["between its request and the commit", 3, 1],
   ["between the commit and settling it", "committed", 2],
 ];

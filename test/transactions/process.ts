@@ -5,6 +5,8 @@ import { onTestFinished } from "vitest";
 import { waitFor } from "../support/database.ts";
 import type { Job } from "./drain.ts";
 
+/** A process has to load first, on a busy machine too. */
+const STOP_TIMEOUT_MS = 40_000;
 const SCRIPT = join(import.meta.dirname, "drain.ts");
 
 export interface DrainProcess {
@@ -38,7 +40,9 @@ export function startDrain(job: Job): DrainProcess {
       child.kill(signal);
     },
     stopped: async () => {
-      await waitFor(async () => output.includes("STOPPED") || child.exitCode !== null);
+      await waitFor(async () => output.includes("STOPPED") || child.exitCode !== null, {
+        timeoutMs: STOP_TIMEOUT_MS,
+      });
       if (child.exitCode !== null) throw new Error(`The process has ended: ${output}`);
     },
     ended,

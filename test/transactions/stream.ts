@@ -1,6 +1,6 @@
 import type { Message } from "../../functions/core/message.ts";
 import { type CommittedMessage, readCommitted } from "../support/committed.ts";
-import { message } from "./support.ts";
+import { message } from "./message.ts";
 
 /** Numbered events in batches, the same whoever makes them: what a queue would hand out. */
 export interface Stream {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { onTestFinished } from "vitest";
+import { inject, onTestFinished } from "vitest";
 import {
   type BatchName,
   createTransactionalProducer,
@@ -7,13 +7,17 @@ import {
   type TransactionalSettings,
 } from "../../functions/core/kafka/transactional.ts";
 import type { Message } from "../../functions/core/message.ts";
+import { message } from "./message.ts";
+
+/** Part of all names, by which what is left on a server that was given is found and removed. */
+const { run } = inject("given");
 
 /** Settings under names that no other test has. */
 export function settingsFor(
   brokers: string[],
   more: Partial<TransactionalSettings> = {},
 ): TransactionalSettings {
-  const name = `pg2kafka.${randomUUID()}`;
+  const name = `pg2kafka.test_${run}.${randomUUID()}`;
   return {
     brokers,
     clientId: "test",
@@ -37,24 +41,11 @@ export function producerFor(settings: TransactionalSettings): TransactionalProdu
 }
 
 export function newTopic(): string {
-  return `pg2kafka.test.${randomUUID()}`;
+  return `pg2kafka.test_${run}.${randomUUID()}`;
 }
 
 export function newBatch(number: number): BatchName {
   return { number: String(number), id: randomUUID() };
-}
-
-/** A message whose value is all there is to tell it by. */
-export function message(topic: string, key: string | null, value: string): Message {
-  return {
-    topic,
-    key: key === null ? null : Buffer.from(key),
-    value: Buffer.from(value),
-    headers: {},
-    timestampMs: "1700000000000",
-    broadcast: false,
-    bytes: value.length + 100,
-  };
 }
 
 /** `count` messages, numbered from `from`, of `keys` keys in turn. */

@@ -5,7 +5,8 @@ import { freePort } from "../local/port.ts";
 import { createTopic, kafkaClient } from "../local/topics.ts";
 import { readCommitted } from "../support/committed.ts";
 import { useKafka } from "../support/kafka.ts";
-import { message, messages, newBatch, newTopic, producerFor, settingsFor } from "./support.ts";
+import { message } from "./message.ts";
+import { messages, newBatch, newTopic, producerFor, settingsFor } from "./support.ts";
 
 const cluster = useKafka();
 

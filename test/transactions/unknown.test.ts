@@ -76,6 +76,28 @@ describe("a commit whose answer does not come", () => {
   });
 });
 
+test("a producer that was fenced and then loses its connection does not take over again", async () => {
+  const topic = newTopic();
+  await createTopic(kafka.bootstrap, topic);
+  const settings = settingsFor(kafka.bootstrap);
+  const [stale, next] = [producerFor(settings), producerFor(settings)];
+  const [first, second] = [newBatch(1), newBatch(2)];
+  await stale.fence();
+  await stale.send(messages(topic, 0, 1), first);
+  const refused = messages(newTopic(), 0, 1);
+  const sending = stale.send([...messages(topic, 1, 1), ...refused], second, {
+    beforeCommit: async () => {
+      expect(await next.fence()).toEqual(first);
+      proxy.cut();
+    },
+  });
+  await expect(sending).rejects.toMatchObject({ code: "FENCED" });
+  // It was told that the second batch is not in Kafka, and so it stays.
+  expect(await next.fence()).toEqual(first);
+  await next.send(messages(topic, 1, 1), newBatch(2));
+  expect(await valuesIn(topic)).toEqual([0, 1]);
+});
+
 test("Kafka has forgotten the last batch: the fence knows of none, and sending goes on", async () => {
   const topic = newTopic();
   await createTopic(kafka.bootstrap, topic);

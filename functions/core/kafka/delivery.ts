@@ -54,7 +54,8 @@ export class Delivery {
   readonly #batchBytesMax: Map<string, number>;
   readonly #turn: number;
   #refused: ReadonlyMap<number, Refusal> = new Map();
-  #isToSearch = false;
+  /** The refusal that makes it necessary. */
+  #toSearch: Failure | null = null;
   #searches = 0;
   #hasTold = false;
 
@@ -88,7 +89,7 @@ export class Delivery {
     const outbox = new Outbox(this.#messages, this.#settings, NOBODY_APART, this.#turn, known);
     await session.topics.placeMessages(outbox);
     this.#assertNotTooMany(outbox);
-    if (this.#isToSearch) await this.#search(session, outbox);
+    if (this.#toSearch) await this.#search(session, outbox, this.#toSearch);
     else if (await this.#deliver(session, outbox)) return outbox.refused;
     return null;
   }
@@ -98,18 +99,18 @@ export class Delivery {
     const transaction = await beginBatch(session, this.#settings, this.#batch);
     try {
       while (!outbox.isEmpty()) {
-        const failed = await this.#sendAll(transaction, outbox);
-        for (const { error } of failed) if (!isRefusal(classify(error))) throw error;
-        if (failed.length > 0) {
-          this.#startSearch(classify(failed[0]!.error));
-          await abort(transaction);
+        const [first] = await this.#sendAll(transaction, outbox);
+        if (first && isRefusal(first.error)) {
+          // The next session aborts: another broker may not have answered its part of the request.
+          this.#toSearch = classify(first.error);
           return false;
         }
+        if (first) throw first.error;
       }
       await this.#tell(outbox.refused);
       assertMayStart(this.#mayStart);
     } catch (error) {
-      if (isAnswered(error)) await abort(transaction);
+      if (isOurs(error)) await abort(transaction);
       throw error;
     }
     this.committing = outbox.refused;
@@ -117,32 +118,32 @@ export class Delivery {
     return true;
   }
 
-  /** Messages that Kafka takes leave nothing but bytes in its log, which no reader of committed
-   *  messages sees. */
-  async #search({ producer }: FencedSession, outbox: Outbox): Promise<void> {
+  /** What Kafka takes in a search stays in its log, where no reader of committed messages sees it. */
+  async #search({ producer }: FencedSession, outbox: Outbox, failure: Failure): Promise<void> {
+    this.#searches += 1;
+    if (this.#searches > SEARCHES_MAX) throw gaveUp(failure, this.#settings);
     outbox.isolateFromNowOn();
     const transaction = await producer.transaction();
     try {
       while (!outbox.isEmpty()) {
         const failed = await this.#sendAll(transaction, outbox);
         for (const { request, error } of failed) {
-          const failure = classify(error);
-          if (failure.kind !== "message" && failure.kind !== "topic") throw error;
-          this.#refuse(outbox, request[0]!, failure);
+          const found = classify(error);
+          if (found.kind !== "message" && found.kind !== "topic") throw error;
+          this.#refuse(outbox, request[0]!, found);
         }
         this.#assertNotTooMany(outbox);
       }
     } catch (error) {
-      if (isAnswered(error)) await abort(transaction);
+      if (isOurs(error)) await abort(transaction);
       throw error;
     }
     this.#refused = outbox.refused;
-    this.#isToSearch = false;
+    this.#toSearch = null;
     await abort(transaction);
   }
 
-  /** @returns what failed; it is back in the outbox, and nothing is under way any more, unless the
-   *   error is one that leaves that open. The first such is thrown by those who look at it. */
+  /** @returns what failed, back in the outbox: first what may be under way, last what never was */
   async #sendAll(
     transaction: Pick<Transaction, "sendBatch">,
     outbox: Outbox,
@@ -160,7 +161,8 @@ export class Delivery {
       }),
     );
     for (const { request } of failed) outbox.putBack(request);
-    return failed.sort((a, b) => Number(isAnswered(a.error)) - Number(isAnswered(b.error)));
+    const rank = ({ error }: FailedRequest) => Number(isRefusal(error)) + 2 * Number(isOurs(error));
+    return failed.sort((a, b) => rank(a) - rank(b));
   }
 
   #refuse(outbox: Outbox, { lane, bytes }: RecordBatch, failure: Failure): void {
@@ -173,12 +175,6 @@ export class Delivery {
     }
     if (failure.kind === "topic") outbox.refuseTopic(topic, refusal);
     else outbox.splitOrRefuse(lane, refusal);
-  }
-
-  #startSearch(failure: Failure): void {
-    this.#searches += 1;
-    if (this.#searches > SEARCHES_MAX) throw gaveUp(failure, this.#settings);
-    this.#isToSearch = true;
   }
 
   async #tell(refused: ReadonlyMap<number, Refusal>): Promise<void> {
@@ -206,15 +202,15 @@ const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
 /** Partitions of one request are added to a transaction all or none: this is of the others. */
 const OPERATION_NOT_ATTEMPTED = "OPERATION_NOT_ATTEMPTED";
 
-function isRefusal({ kind, type }: Failure): boolean {
+function isRefusal(error: unknown): boolean {
+  const { kind, type } = classify(error);
   return kind === "message" || kind === "topic" || type === OPERATION_NOT_ATTEMPTED;
 }
 
-/** Whether nothing is under way to Kafka after this error: a transaction that is aborted while
- *  something is may get it afterwards, and older brokers then leave it open for good. */
-function isAnswered(error: unknown): boolean {
-  if (error instanceof ProduceError || error instanceof NotStored) return true;
-  return isRefusal(classify(error));
+/** Whether the error is not of a request. When nothing is under way to Kafka, a transaction may be
+ *  aborted; what arrives after that, older brokers would leave open for good. */
+function isOurs(error: unknown): boolean {
+  return error instanceof ProduceError || error instanceof NotStored;
 }
 
 /** So that readers need not wait for the next session to do it. */

@@ -10,7 +10,7 @@ export interface TransactionalSettings extends ProducerSettings {
   transactionalId: string;
   /** The consumer group under which the last batch is noted. Nobody consumes with it. */
   groupId: string;
-  /** A topic for those notes. It never holds a message; made with two partitions if it is missing. */
+  /** A topic for those notes. It never holds a message; made with three partitions if it is missing. */
   markerTopic: string;
   /**
    * A transaction that is open for longer is aborted by Kafka, and its producer shut out. What a
@@ -33,14 +33,18 @@ export interface BatchName {
 export interface FencedSession extends Connection {
   /** The last batch in Kafka when the older ones were shut out; null when Kafka knows none. */
   last: BatchName | null;
+  /** The word of whoever has fenced last. */
+  owner: string | null;
 }
 
 /* The notes are offsets, as a consumer would commit them with its transaction: the batch's number as
    the offset, its id as the metadata. */
 const BATCH_PARTITION = 0;
+/** Holds the word of whoever has fenced last. */
+const OWNER_PARTITION = 1;
 /** Holds what the session has written itself, to know a fresh answer by. */
-const FRESH_PARTITION = 1;
-const MARKER_PARTITIONS = 2;
+const FRESH_PARTITION = 2;
+const MARKER_PARTITIONS = 3;
 
 /** The coordinator answers CONCURRENT_TRANSACTIONS while it finishes the transaction before: some
  *  milliseconds. These are about 3 s. */
@@ -71,10 +75,13 @@ export class StaleOffsets extends Error {
  * random word of its own under the same group, and believes only an answer that has it.
  *
  * Side effect: makes the topic of the notes if it is missing.
+ *
+ * @param owner a word to leave for others that fence later; null leaves what is there
  */
 export async function openFenced(
   settings: TransactionalSettings,
   turn: number,
+  owner: string | null,
 ): Promise<FencedSession> {
   const { transactionalId, transactionTimeoutMs } = settings;
   const connection = await connect(settings, turn, {
@@ -87,8 +94,9 @@ export async function openFenced(
     const transaction = await connection.producer.transaction();
     const word = randomUUID();
     await note(transaction, settings, FRESH_PARTITION, { number: "0", id: word });
+    if (owner) await note(transaction, settings, OWNER_PARTITION, { number: "0", id: owner });
     await transaction.commit();
-    return { ...connection, last: await readLast(connection, settings, word) };
+    return { ...connection, ...(await readNotes(connection, settings, word)) };
   } catch (error) {
     void disconnect(connection);
     throw error;
@@ -139,17 +147,18 @@ const BUSY = new Set([
   "KafkaJSGroupCoordinatorNotFound",
 ]);
 
-async function readLast(
+async function readNotes(
   { admin }: Connection,
   { groupId, markerTopic }: TransactionalSettings,
   word: string,
-): Promise<BatchName | null> {
+): Promise<Pick<FencedSession, "last" | "owner">> {
   for (let tries = 1; tries <= READ_TRIES_MAX; tries++) {
     const [answer] = await admin.fetchOffsets({ groupId, topics: [markerTopic] });
     const notes = new Map(answer?.partitions.map((one) => [one.partition, one]));
     if (notes.get(FRESH_PARTITION)?.metadata === word) {
       const { offset = "-1", metadata } = notes.get(BATCH_PARTITION) ?? {};
-      return metadata && !offset.startsWith("-") ? { number: offset, id: metadata } : null;
+      const last = metadata && !offset.startsWith("-") ? { number: offset, id: metadata } : null;
+      return { last, owner: notes.get(OWNER_PARTITION)?.metadata ?? null };
     }
     await sleep(Math.min(READ_PAUSE_MS * 2 ** (tries - 1), READ_PAUSE_MS_MAX));
   }

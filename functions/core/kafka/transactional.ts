@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
@@ -78,13 +79,15 @@ export function createTransactionalProducer(
   let session: FencedSession | null = null;
   /** The last batch in Kafka; undefined when that is not known. */
   let last: BatchName | null | undefined;
+  let owner = "";
   let sessions = 0;
   let sends = 0;
 
   async function fence({ mayStart }: Pick<SendOptions, "mayStart"> = {}) {
     leaveSession();
     last = undefined;
-    const opened = await repeat(() => openSession(), mayStart);
+    owner = randomUUID();
+    const opened = await repeat(() => openSession(owner), mayStart);
     last = opened.last;
     return last;
   }
@@ -101,9 +104,11 @@ export function createTransactionalProducer(
     const delivery = new Delivery(messages, batch, options, settings, batchBytesMax, sends++);
     const refused = await repeat(async () => {
       if (session === null) {
-        const found = (await openSession()).last;
-        if (found?.id === batch.id && delivery.committing) return delivery.committing;
-        if (found?.id !== before?.id) throw fencedOff(settings);
+        const found = await openSession(null);
+        // Whoever fenced meanwhile has been told what is in Kafka: that must not change any more.
+        if (found.owner !== owner) throw fencedOff(settings);
+        if (found.last?.id === batch.id && delivery.committing) return delivery.committing;
+        if (found.last?.id !== before?.id) throw fencedOff(settings);
       }
       return await delivery.attempt(session!);
     }, options.mayStart);
@@ -139,8 +144,8 @@ export function createTransactionalProducer(
     }
   }
 
-  async function openSession(): Promise<FencedSession> {
-    session = await openFenced(settings, sessions++);
+  async function openSession(word: string | null): Promise<FencedSession> {
+    session = await openFenced(settings, sessions++, word);
     return session;
   }
 
@@ -185,8 +190,8 @@ const WAYS_OUT: Record<string, string> = {
     "WriteDataIdempotently).",
   INVALID_TRANSACTION_TIMEOUT:
     "It is more than the brokers' transaction.max.timeout.ms (15 minutes by default): lower it.",
-  POLICY_VIOLATION: "Create the topic of the notes by hand, with two partitions.",
-  INVALID_REPLICATION_FACTOR: "Create the topic of the notes by hand, with two partitions.",
+  POLICY_VIOLATION: "Create the topic of the notes by hand, with three partitions.",
+  INVALID_REPLICATION_FACTOR: "Create the topic of the notes by hand, with three partitions.",
 };
 
 /** @throws what is no failure of Kafka's, or one that ends the call */
