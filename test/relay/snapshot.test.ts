@@ -368,4 +368,60 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
     await sql`delete from pg2kafka.parked_events`;
     expect(await reader.step()).toBeGreaterThan(100);
   });
+
+  test("two lanes share it, and go on with it when there is one, and two again", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql`select pg2kafka.setup('t', 'id')`;
+    const readers = [
+      await Reader.open(database, { lane: 0, lanes: 2 }),
+      await Reader.open(database, { lane: 1, lanes: 2 }),
+    ];
+    for (const reader of readers) {
+      await reader.step();
+      await reader.deliverSpan();
+    }
+    // Drawn before the steps, committed after them: one order by id would put the rows behind.
+    const open = writer(database);
+    await open.unsafe("begin; update t set v = 1 where id between 500 and 900");
+    for (const reader of readers) await reader.step({ rowsMax: 1_000 });
+    await open.unsafe("commit");
+    for (const reader of readers) await reader.close();
+
+    const alone = await Reader.open(database);
+    await alone.deliverSpan();
+    await alone.step({ rowsMax: 1_500 });
+    await sql`update t set v = 2 where id between 1000 and 1100`;
+    await alone.deliverSpan();
+    await alone.close();
+    const again = [
+      await Reader.open(database, { lane: 0, lanes: 2 }),
+      await Reader.open(database, { lane: 1, lanes: 2 }),
+    ];
+    for (const reader of again) await reader.finish();
+    expect(await statesOf(sql)).toEqual(["finished"]);
+    await expectFold(
+      [...readers, alone, ...again].flatMap(({ events }) => events),
+      sql,
+      "t",
+      "id",
+    );
+  });
+
+  test("after a restore into another cluster it begins again", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql`select pg2kafka.setup('t', 'id')`;
+    const reader = await Reader.open(database);
+    const open = writer(database);
+    await open.unsafe("begin; update t set v = 1 where id between 50 and 90");
+    await reader.step();
+    await open.unsafe("commit");
+    await sql`update pg2kafka.drain_log set system_identifier = system_identifier + 1`;
+    await reader.takeOver();
+    await reader.finish();
+    await reader.expectFold("t", "id");
+    expect(reader.countOf("SNAPSHOT")).toBe(MANY + 100);
+    expect(await statesOf(sql)).toEqual(["finished"]);
+  });
 });
