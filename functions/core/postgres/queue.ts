@@ -372,7 +372,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
    * Make SNAPSHOT events for some rows of a table whose snapshot is under way, and renew the lease.
    *
    * @param position between two spans, and all up to it is delivered
-   * @returns where to go on from: a span of what was visible when the rows were read, and these events
+   * @returns where to go on from: a span of what was visible when the rows were read, and of these
+   *   events
    * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
    */
   async function stepSnapshot(
