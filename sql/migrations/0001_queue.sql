@@ -195,10 +195,12 @@ create table pg2kafka.snapshot_scans (
   line integer not null,
   blocks_done bigint not null,
   rows bigint not null,
+  xact xid8 not null default pg_current_xact_id(),
   primary key (snapshot_id, lanes, lane, number)
 );
 comment on table pg2kafka.snapshot_scans is 'Where the scans of snapshots under way go on: nth relation, block, line in it';
 comment on column pg2kafka.snapshot_scans.nth is 'One more than there are relations: all is read; two more: and delivered';
+comment on column pg2kafka.snapshot_scans.xact is 'The transaction of the last step, and of its events';
 
 /* Undelivered events of the Go service come first. It stored created_at without a zone, as the
    writer's clock showed it; the database's zone is the best guess there is. Its triggers are

@@ -111,8 +111,8 @@ export class Reader {
   }
 
   /** Check that a consumer of the events, from one of them on, would hold what the table holds. */
-  async expectFold(table: string, keyColumn: string, from = 0): Promise<void> {
-    const events = this.events.slice(from).filter(({ table_name }) => table_name === table);
+  async expectFold(table: string, keyColumn: string, from = 0, name = table): Promise<void> {
+    const events = this.events.slice(from).filter(({ table_name }) => table_name === name);
     await expectFold(events, this.#sql, table, keyColumn);
   }
 

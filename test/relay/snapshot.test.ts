@@ -231,6 +231,14 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
       "k",
     ],
     [
+      "with odd names",
+      `create table t (k int primary key, v int, "n" int, "%s" text, "ctid." text, "it's $1" text);
+       insert into t select n, 0, n, '%I', 'x', 'y' from generate_series(1, ${MANY}) n;
+       alter table t rename to "%s $2";
+       create view t as select * from "%s $2"`,
+      "k",
+    ],
+    [
       "with a key of two columns",
       `create table t (a int, b int, k text generated always as (a || '-' || b) stored, v int default 0, primary key (a, b));
        insert into t (a, b) select n / 10, n % 10 from generate_series(1, ${MANY}) n`,
@@ -273,7 +281,8 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
   ])("a table %s", async (_, text, keyColumn) => {
     const { sql, database } = server;
     await sql.unsafe(text);
-    await sql.unsafe("select pg2kafka.setup('t', 'k')");
+    const name = text.includes('rename to "%s $2"') ? "%s $2" : "t";
+    await sql.unsafe(`select pg2kafka.setup('"${name}"', 'k')`);
     const reader = await Reader.open(database);
     const limits = { rowsMax: 900, bytesMax: 500_000 };
     await reader.step(limits);
@@ -283,7 +292,7 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
       `update t set v = v + 1 where k::text ~ '7$'; delete from t where k::text ~ '3$'`,
     );
     await reader.finish(limits);
-    if (keyColumn) await reader.expectFold("t", keyColumn);
+    if (keyColumn) await reader.expectFold("t", keyColumn, 0, name);
     else {
       // As the parent shows them, without the child's own column.
       const events = reader.events.map(({ data, ...event }) => {
@@ -296,7 +305,7 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
       await expectFold(events, sql, "t", "k");
     }
     expect(await statesOf(sql)).toEqual(["finished"]);
-    expect(reader.events.every(({ table_name }) => table_name === "t")).toBe(true);
+    expect(reader.events.every(({ table_name }) => table_name === name)).toBe(true);
   });
 
   test("rows that move between partitions, and a partition that is dropped", async () => {
@@ -358,5 +367,61 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
     expect(await reader.step()).toBeNull();
     await sql`delete from pg2kafka.parked_events`;
     expect(await reader.step()).toBeGreaterThan(100);
+  });
+
+  test("two lanes share it, and go on with it when there is one, and two again", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql`select pg2kafka.setup('t', 'id')`;
+    const readers = [
+      await Reader.open(database, { lane: 0, lanes: 2 }),
+      await Reader.open(database, { lane: 1, lanes: 2 }),
+    ];
+    for (const reader of readers) {
+      await reader.step();
+      await reader.deliverSpan();
+    }
+    // Drawn before the steps, committed after them: one order by id would put the rows behind.
+    const open = writer(database);
+    await open.unsafe("begin; update t set v = 1 where id between 500 and 900");
+    for (const reader of readers) await reader.step({ rowsMax: 1_000 });
+    await open.unsafe("commit");
+    for (const reader of readers) await reader.close();
+
+    const alone = await Reader.open(database);
+    await alone.deliverSpan();
+    await alone.step({ rowsMax: 1_500 });
+    await sql`update t set v = 2 where id between 1000 and 1100`;
+    await alone.deliverSpan();
+    await alone.close();
+    const again = [
+      await Reader.open(database, { lane: 0, lanes: 2 }),
+      await Reader.open(database, { lane: 1, lanes: 2 }),
+    ];
+    for (const reader of again) await reader.finish();
+    expect(await statesOf(sql)).toEqual(["finished"]);
+    await expectFold(
+      [...readers, alone, ...again].flatMap(({ events }) => events),
+      sql,
+      "t",
+      "id",
+    );
+  });
+
+  test("after a restore into another cluster it begins again", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql`select pg2kafka.setup('t', 'id')`;
+    const reader = await Reader.open(database);
+    const open = writer(database);
+    await open.unsafe("begin; update t set v = 1 where id between 50 and 90");
+    await reader.step();
+    await open.unsafe("commit");
+    await sql`update pg2kafka.drain_log set system_identifier = system_identifier + 1`;
+    await reader.takeOver();
+    await reader.finish();
+    await reader.expectFold("t", "id");
+    expect(reader.countOf("SNAPSHOT")).toBe(MANY + 100);
+    expect(await statesOf(sql)).toEqual(["finished"]);
   });
 });

@@ -42,7 +42,7 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
 
   test("an empty queue has no backlog and no lag; its tables have their size", async () => {
     const { queueBytes, ...rest } = await status();
-    expect(rest).toEqual({ backlog: 0, lagMs: 0, parked: 0, parkedBytes: 0 });
+    expect(rest).toEqual({ backlog: 0, lagMs: 0, parked: 0, parkedBytes: 0, snapshotRowsLeft: 0 });
     const [size] = await pg.sql<{ bytes: string }[]>`
       select sum(pg_total_relation_size(oid)) as bytes from pg_class
       where relnamespace = 'pg2kafka'::regnamespace and relkind = 'r'`;

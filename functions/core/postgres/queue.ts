@@ -372,8 +372,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
    * Make SNAPSHOT events for some rows of a table whose snapshot is under way, and renew the lease.
    *
    * @param position between two spans, and all up to it is delivered
-   * @returns where to go on from: first to what was visible when the rows were read, and then to
-   *   the events made
+   * @returns where to go on from: a span of what was visible when the rows were read, and of these
+   *   events
    * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
    */
   async function stepSnapshot(
@@ -391,9 +391,9 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
           StepRow[]
         >`select * from pg2kafka.snapshot_step(${lane}, ${lanes}, ${rowsMax}, ${bytesMax})`,
       ]);
-      const { is_left: isLeft, rows, target, next_target: nextTarget } = step!;
+      const { is_left: isLeft, rows, target } = step!;
       const targetId = deliveredIdOf(position, lease.drawnId);
-      const after = target === null ? position : { ...position, target, targetId, nextTarget };
+      const after = target === null ? position : { ...position, target, targetId };
       const [row] = await tx<{ is_gathering: boolean | null }[]>`
         select pg2kafka.settle(
           ${lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(after) as never)}, null,
@@ -619,7 +619,6 @@ interface StepRow {
   is_left: boolean;
   rows: string;
   target: string | null;
-  next_target: string | null;
 }
 
 interface EventRow {

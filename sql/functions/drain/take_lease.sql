@@ -66,7 +66,6 @@ begin
       if v_lane is null then
         v_lane := 0;
         v_lanes := jsonb_build_array(pg2kafka.gather_lanes(v_lanes));
-        perform pg2kafka.rewind_snapshots();
       end if;
     end if;
 
@@ -87,6 +86,8 @@ begin
         ));
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_snapshots();
+      elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then
+        perform pg2kafka.rewind_snapshots();
       end if;
       return query select v_log.number + 1, v_lane, jsonb_array_length(v_lanes), v_log.is_gathering,
         v_lanes -> v_lane -> 'position', v_lanes -> v_lane -> 'transaction';

@@ -19,7 +19,7 @@ declare
   v_root constant oid := coalesce(pg_partition_root(p_relation), p_relation);
   v_external_id text;
   v_key text;
-  v_scan text;
+  v_blocks text;
   v_where text;
   v_bytes text;
 begin
@@ -27,9 +27,9 @@ begin
   v_external_id := pg2kafka.external_id_column(
     v_columns, v_tracked.external_id, v_root, v_tracked.relation, v_tracked.external_id_attnum
   );
-  v_key := case when v_external_id is null then 'null::text' else format('n.%I::text', v_external_id) end;
-  v_scan := format(
-    '(select %%s from only %s r where ctid >= $2 and ctid < $3%s%%s offset 0) n', p_relation,
+  v_key := case when v_external_id is null then 'null::text' else format('scan.%I::text', v_external_id) end;
+  v_blocks := format(
+    'from only %s r where ctid >= $2 and ctid < $3%s', p_relation,
     case when current_setting('server_version_num')::integer < 140000 then ' and ctid = any ($4)' end
   );
   v_where := concat_ws(
@@ -38,14 +38,14 @@ begin
     case when p_lanes > 1 then format('pg2kafka.is_of_share(%s, %s, %s)', v_key, p_lane, p_lanes) end
   );
   -- As stored: to know that, no value has to be fetched or decompressed.
-  select coalesce(string_agg(format('coalesce(pg_column_size(n.%I), 0)', attname), ' + '), '0') into v_bytes
+  select coalesce(string_agg(format('coalesce(pg_column_size(scan.%I), 0)', attname), ' + '), '0') into v_bytes
   from pg_catalog.pg_attribute
   where attrelid = p_relation and attnum > 0 and not attisdropped and attlen = -1;
 
   return format(
     $sql$with row as materialized (
-      select n.ctid, row_number() over w as nth, sum(%1$s) over w as bytes
-      from %2$s where %3$s
+      select scan.ctid, row_number() over w as nth, sum(%1$s) over w as bytes
+      from (select ctid, * %2$s offset 0) scan where %3$s
       window w as (rows unbounded preceding)
       limit $6
     ), last as materialized (
@@ -55,7 +55,7 @@ begin
     )
     select pg_current_snapshot(), (select count(*) from made), (select ctid from last),
       (select coalesce((select nth from last) < count(*) or count(*) = $6, false) from row)$sql$,
-    v_bytes, format(v_scan, 'ctid, *', ''), v_where,
+    v_bytes, v_blocks, v_where,
     pg2kafka.capture_statement(
       'SNAPSHOT', v_columns,
       (
@@ -63,7 +63,9 @@ begin
         from json_each_text(v_types::json) with ordinality as c (key, value, position)
       ),
       v_external_id, '$1[1], $1[2]', null,
-      format('(select * from %s where %s)', format(v_scan, '*', ' and ctid <= (select ctid from last)'), v_where),
+      format(
+        '(select * from (select * %s and ctid <= (select ctid from last) offset 0) scan where %s)', v_blocks, v_where
+      ),
       true, 'false'
     )
   );

@@ -24,7 +24,7 @@ begin
       returning *
     )
     insert into pg2kafka.snapshot_scans
-    select snapshot_id, lanes, lane, number + 1, nth + 1, filenode, end_block, block, line, blocks_done, rows
+    select snapshot_id, lanes, lane, number + 1, nth + 1, filenode, end_block, block, line, blocks_done, rows, xact
     from read order by number desc limit 1;
     perform pg2kafka.end_snapshot(s.id, 'finished')
     from pg2kafka.table_snapshots s

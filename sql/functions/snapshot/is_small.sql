@@ -1,5 +1,5 @@
-/* Whether setup() can afford to read a table while its writers wait. Both bounds were measured to
-   keep that under 100 ms on two shared cores. */
+/* Whether setup() may read a table while its writers wait: up to 5,000 rows, whose events took 70 ms
+   of processor time, and 4 MB. */
 create or replace function pg2kafka.is_small(p_table regclass)
 returns boolean
 language plpgsql

@@ -33,7 +33,7 @@ begin
     )
     insert into pg2kafka.snapshot_scans
     select p_snapshot_id, p_lanes, l, 0, p.nth, p.filenode, p.end_block, p.block, p.line, p.blocks_done,
-      case l when 0 then coalesce((select sum(rows) from former), 0) else 0 end
+      case l when 0 then coalesce((select sum(rows) from former), 0) else 0 end, pg_current_xact_id()
     from place p cross join generate_series(0, p_lanes - 1) l;
   end loop;
   select * into strict v_scan from pg2kafka.snapshot_scans

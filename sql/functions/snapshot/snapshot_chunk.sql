@@ -93,6 +93,7 @@ begin
   end if;
 
   v_scan.number := v_number + 1;
+  v_scan.xact := pg_current_xact_id();
   insert into pg2kafka.snapshot_scans select v_scan.* on conflict do nothing;
   if not found then
     raise exception 'pg2kafka: another drain has made this step' using errcode = 'PK003';

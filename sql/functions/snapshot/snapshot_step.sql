@@ -7,12 +7,9 @@
    Returns one row:
      is_left      the lane has snapshots to go on with
      rows         SNAPSHOT events made, in this transaction
-     target, next_target  where rows were made: everything visible in target, deliver first; then
-                  what next_target shows besides, which is these events; then all else.
-   The caller must write that to its position in the same transaction.
-
-   Each row is sent as target shows it: after all that target shows of it, and before all else.
-   That asks for no lock on it. See docs/design.md.
+     target       where rows were made: the snapshot in which they were read, and these events.
+   The caller must make that the target of its position in the same transaction: so each row's event
+   comes after all that was visible when it was read, and before all else. See docs/design.md.
 
    Of several snapshots, the one with the fewest steps comes first. One that fails is given up, with
    the reason in pg2kafka.snapshots, and without any row's values. One whose topic is missing waits.
@@ -20,7 +17,7 @@
    Errors: PK003 when another drain has made this step */
 create or replace function pg2kafka.snapshot_step(
   p_lane integer, p_lanes integer, p_rows_max integer, p_bytes_max bigint,
-  out is_left boolean, out rows bigint, out target pg_snapshot, out next_target pg_snapshot
+  out is_left boolean, out rows bigint, out target pg_snapshot
 )
 language plpgsql
 security definer
@@ -57,8 +54,7 @@ begin
       select c.rows, c.seen into rows, v_seen
       from pg2kafka.snapshot_chunk(v_id, p_lane, p_lanes, p_rows_max, p_bytes_max) c;
       if rows > 0 then
-        select a.before, a.after into target, next_target
-        from pg2kafka.snapshots_around(v_seen, pg_current_xact_id()) a;
+        target := pg2kafka.snapshot_with(v_seen, pg_current_xact_id());
       end if;
       is_left := true;
       return;
