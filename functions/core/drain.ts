@@ -83,7 +83,7 @@ export async function dryRun(
   let { position } = state;
   let count = 0;
   // What a drain has left of its last span, and then from the end of that one to now.
-  let spansLeft = 1 + Number(position.target !== null) + Number(position.nextTarget !== null);
+  let spansLeft = 1 + Number(position.target !== null);
   while (spansLeft > 0) {
     const { events, after } = await queue.fetch(position, "0", config.limits.batch, state.share);
     for (const event of events) {

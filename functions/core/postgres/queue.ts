@@ -18,8 +18,6 @@ export interface Position {
   /** As `deliveredId`, of `target`. */
   targetId: string | null;
   lastId: string;
-  /** The snapshot that follows `target`; null: the newest there is by then. */
-  nextTarget: string | null;
 }
 
 /** A part of the queue: what `target` shows and `delivered` does not, with ids above `lastId`. */
@@ -488,15 +486,9 @@ const ALL: Share = { lane: 0, lanes: 1 };
 const GENERATIONS = 4;
 
 /** All of a position's target is dealt with. */
-function passed({ target, targetId, nextTarget }: Position): Position {
+function passed({ target, targetId }: Position): Position {
   const span = { delivered: target!, deliveredId: targetId!, ...WHOLE_SHARE };
-  return {
-    spans: [span],
-    target: nextTarget,
-    targetId: nextTarget && targetId,
-    lastId: "0",
-    nextTarget: null,
-  };
+  return { spans: [span], target: null, targetId: null, lastId: "0" };
 }
 
 const WHOLE_SHARE = { target: null, lastId: "0", share: null };
@@ -516,7 +508,6 @@ interface PositionJson {
   target: string | null;
   target_id: string | null;
   last_id: string;
-  next_target: string | null;
 }
 
 interface TransactionJson {
@@ -547,17 +538,15 @@ function toPosition({ spans, ...json }: PositionJson): Position {
     target: json.target,
     targetId: json.target_id,
     lastId: json.last_id,
-    nextTarget: json.next_target,
   };
 }
 
-function toPositionJson({ spans, target, targetId, lastId, nextTarget }: Position): PositionJson {
+function toPositionJson({ spans, target, targetId, lastId }: Position): PositionJson {
   return {
     spans: spans.map(toSpanJson),
     target,
     target_id: targetId,
     last_id: lastId,
-    next_target: nextTarget,
   };
 }
 

@@ -11,7 +11,6 @@
                null between two of them
      target_id as delivered_id, of target
      last_id   of what is between delivered and target, all up to this id is dealt with
-     next_target  what follows target; null: what is visible then
 
    Snapshots are in Postgres' text form, ids are strings of digits. */
 create or replace function pg2kafka.first_lane()
@@ -22,6 +21,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 select '{"position": {
   "spans": [{"delivered": "1:1:", "delivered_id": "0"}],
-  "target": null, "target_id": null, "last_id": "0", "next_target": null
+  "target": null, "target_id": null, "last_id": "0"
 }}'::jsonb
 $$;

@@ -11,7 +11,7 @@ select jsonb_build_object('position', jsonb_build_object(
     'delivered', w.delivered, 'delivered_id', w.delivered_id::text, 'target', w.target,
     'last_id', w.last_id::text, 'lane', w.lane, 'lanes', w.lanes
   )),
-  'target', pg_current_snapshot(), 'target_id', max(w.delivered_id)::text, 'last_id', '0', 'next_target', null
+  'target', pg_current_snapshot(), 'target_id', max(w.delivered_id)::text, 'last_id', '0'
 ))
 from pg2kafka.waiting_spans(p_lanes) w
 $$;

@@ -9,7 +9,7 @@ with position as (
   select nth::integer - 1 as lane, jsonb_array_length(p_lanes) as lanes, p.*
   from jsonb_array_elements(p_lanes) with ordinality as l (state, nth)
   cross join jsonb_to_record(l.state -> 'position')
-    as p (spans jsonb, target pg_snapshot, target_id bigint, last_id bigint, next_target pg_snapshot)
+    as p (spans jsonb, target pg_snapshot, target_id bigint, last_id bigint)
 )
 select coalesce(s.lane, p.lane), coalesce(s.lanes, p.lanes), s.delivered, s.delivered_id,
   coalesce(s.target, p.target), greatest(s.last_id, p.last_id)
@@ -17,7 +17,5 @@ from position p
 cross join jsonb_to_recordset(p.spans)
   as s (delivered pg_snapshot, delivered_id bigint, target pg_snapshot, last_id bigint, lane integer, lanes integer)
 union all
-select p.lane, p.lanes, p.target, p.target_id, p.next_target, 0 from position p where p.target is not null
-union all
-select p.lane, p.lanes, p.next_target, p.target_id, null, 0 from position p where p.next_target is not null
+select p.lane, p.lanes, p.target, p.target_id, null, 0 from position p where p.target is not null
 $$;
