@@ -6,7 +6,8 @@ import { useKafka } from "../support/kafka.ts";
 import { type Command, startCommand } from "./command.ts";
 import { expireLeases, one, receive, withoutRepeats } from "./support.ts";
 
-const KILLS = 25;
+/** PG2KAFKA_TEST_KILLS=200 asks for more. */
+const KILLS = Number(process.env["PG2KAFKA_TEST_KILLS"] ?? 10);
 const KEYS = 40;
 const EVENTS_PER_ROUND = 400;
 const BATCH_EVENTS = 20;

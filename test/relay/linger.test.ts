@@ -49,7 +49,7 @@ async function log(): Promise<Log> {
 describe("LINGER=true", () => {
   test("one invocation delivers what is committed while it waits", async () => {
     await makeTopic();
-    const lingering = linger(8_000);
+    const lingering = linger(4_500);
     const keys: string[] = [];
     for (let n = 0; n < 10; n++) {
       await enqueue(server.sql, `${n}`);
@@ -68,7 +68,7 @@ describe("LINGER=true", () => {
     await late.unsafe("begin");
     await enqueue(late, "late");
     await enqueue(server.sql, "early");
-    const lingering = linger(4_000);
+    const lingering = linger(2_500);
     await waitFor(async () => (await keysNow()).includes("early"));
     await late.unsafe("commit");
     await waitFor(async () => (await keysNow()).includes("late"));
@@ -82,14 +82,14 @@ describe("LINGER=true", () => {
         server.sql,
         `select xact_commit::int as count from pg_stat_database where datname = current_database()`,
       );
-    const lingering = linger(6_000);
+    const lingering = linger(4_500);
     await waitFor(async () => (await log()).isLeased);
     const before = { ...(await log()), ...(await queries()) };
-    await sleep(4_000);
+    await sleep(3_000);
     const after = { ...(await log()), ...(await queries()) };
     expect(after.entries).toBe(before.entries);
     // Of these, up to six are this test's own; until the pauses are long, there are 30 more.
-    expect(after.count - before.count).toBeLessThan(4 * 5 + 30 + 6);
+    expect(after.count - before.count).toBeLessThan(3 * 5 + 30 + 6);
     await lingering;
     expect(await log()).toEqual({ entries: before.entries + 1, isLeased: false });
   });
@@ -106,8 +106,8 @@ describe("LINGER=true", () => {
     })();
     const ticks = [];
     for (let tick = 0; tick < 3; tick++) {
-      ticks.push(linger(4_000));
-      await sleep(2_500);
+      ticks.push(linger(3_000));
+      await sleep(2_000);
     }
     const reports = await Promise.all(ticks);
     isOver = true;
@@ -122,10 +122,10 @@ describe("LINGER=true", () => {
 
   test("one whose lease ran out while it was idle lets the other one work", async () => {
     await makeTopic();
-    const first = linger(7_000);
+    const first = linger(5_000);
     await waitFor(async () => (await log()).isLeased);
     await expireLeases(server.sql);
-    const second = linger(4_000);
+    const second = linger(3_000);
     await waitFor(async () => (await log()).isLeased);
     await enqueue(server.sql, "a", "b");
     await waitFor(async () => (await keysNow()).includes("b"));

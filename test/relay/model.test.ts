@@ -23,7 +23,7 @@ import {
    choices of a run; the timing of its transactions is Postgres' own. */
 
 const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? Date.now() % 1_000_000_000);
-const DURATION_MS = 14_000;
+const DURATION_MS = 8_000;
 /** A slow machine goes on until it has done this, */
 const TRANSACTIONS_MIN = 50;
 const DRAINS_MIN = 6;

@@ -588,7 +588,7 @@ test("DRY_RUN in the middle of a backlog prints the rest of it and what came sin
   let isOver = false;
   // Each event that is read is followed by another one: whoever reads on for ever never ends.
   const writing = (async () => {
-    while (!isOver) await enqueueMany(other, 10, { data: '{"since":true}' });
+    while (!isOver) await enqueueMany(other, 1, { data: '{"since":true}' });
   })();
   const one = configFor(server.database, { BATCH_EVENTS_MAX: "1", DRY_RUN: "true" });
   keys.length = 0;

@@ -17,7 +17,7 @@ import {
 
 const ROWS = 12_000;
 const STEP_ROWS_MAX = 5_000;
-const KILLS = 8;
+const KILLS = 4;
 
 const server = useDatabase();
 const cluster = useKafka();
