@@ -1,10 +1,17 @@
 import { configDefaults, defineConfig } from "vitest/config";
+import { MORE } from "./vitest.more.config.ts";
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    // These want more than npm installs, `npm run test:aws`, or minutes, `npm run test:faults`.
-    exclude: [...configDefaults.exclude, "test/aws/**", "test/infra/**", "test/faults/**"],
+    // Other commands run these: test:aws (wants more than npm installs), test:more, test:faults.
+    exclude: [
+      ...configDefaults.exclude,
+      "test/aws/**",
+      "test/infra/**",
+      "test/faults/**",
+      ...MORE,
+    ],
     globalSetup: "test/local/warm-up.ts",
     // Real servers on two cores: a test waits for conditions, and these only end what hangs.
     testTimeout: 60_000,

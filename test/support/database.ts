@@ -83,9 +83,7 @@ export function useDatabase(version = newest, needs: ServerNeeds = {}): TestServ
     count += 1;
     const name = `${prefix}_${count}`;
     const source = template === "migrated" ? prefix : "template0";
-    // The other strategy, the default from 15 on, writes all of it to the log: eight times as slow.
-    const strategy = version >= 15 ? "strategy file_copy" : "";
-    await admin.unsafe(`create database ${name} template ${source} ${strategy}`);
+    await admin.unsafe(`create database ${name} template ${source}`);
     names.push(name);
     const url = urlOf(serverUrl, name);
     const connect = (options: ConnectOptions = {}) => {

@@ -1,0 +1,21 @@
+import { defineConfig } from "vitest/config";
+
+/** Tests of the test servers themselves, and what takes longer than its worth in each run. */
+export const MORE = [
+  "test/local/**/*.test.ts",
+  "test/transactions/acls.test.ts",
+  "test/transactions/unknown.test.ts",
+  "test/relay/snapshot-model.test.ts",
+];
+
+export default defineConfig({
+  test: {
+    include: MORE,
+    globalSetup: "test/local/warm-up.ts",
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
+    execArgv: ["--disable-warning=TimeoutNegativeWarning"],
+    maxWorkers: 3,
+  },
+});
