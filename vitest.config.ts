@@ -5,19 +5,13 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     // Other commands run these: test:aws (wants more than npm installs), test:more, test:faults.
-    exclude: [
-      ...configDefaults.exclude,
-      "test/aws/**",
-      "test/infra/**",
-      "test/faults/**",
-      ...MORE,
-    ],
+    exclude: [...configDefaults.exclude, "test/aws/**", "test/infra/**", "test/faults/**", ...MORE],
     globalSetup: "test/local/warm-up.ts",
     // Real servers on two cores: a test waits for conditions, and these only end what hangs.
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
     execArgv: ["--disable-warning=TimeoutNegativeWarning"],
-    maxWorkers: 3,
+    maxWorkers: 4,
   },
 });

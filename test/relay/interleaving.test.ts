@@ -11,7 +11,7 @@ const KEYS = 3;
 const HISTORIES_MAX = 200;
 /** Of a slow machine, within the time limit. */
 const HISTORIES_MIN = 10;
-const TIME_LIMIT_MS = 10_000;
+const TIME_LIMIT_MS = 6_000;
 const NOTHING = { parked: [], retried: [], unparked: [] };
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 
