@@ -5,7 +5,7 @@ import { connectDatabase } from "../core/postgres/database.ts";
 import { migrate } from "../core/postgres/migrate.ts";
 import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
-import { runCommand } from "./run.ts";
+import { runConfigured } from "./run.ts";
 
 const USAGE = `Usage: DATABASE_URL=... KAFKA_BROKER=host:port[,host:port] npm run drain
 
@@ -19,7 +19,7 @@ passed. The last line on standard error is a summary, as JSON.
 All settings: see the README. Exit code 0: the queue is empty, the time was up,
 another drain is at work, or the drain is paused; 1: it could not work.`;
 
-await runCommand(USAGE, async (config) => {
+await runConfigured(USAGE, async (config) => {
   const startedMs = performance.now();
   const brokers = config.dryRun ? [] : requireBrokers(config);
   const schema = readSchema(sqlFolder());

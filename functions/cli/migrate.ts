@@ -2,14 +2,14 @@ import { connectDatabase } from "../core/postgres/database.ts";
 import { migrate } from "../core/postgres/migrate.ts";
 import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
-import { runCommand } from "./run.ts";
+import { runConfigured } from "./run.ts";
 
 const USAGE = `Usage: DATABASE_URL=postgres://user@host/database npm run migrate
 
 Installs pg2kafka's schema in the database, or brings it up to date. Running it
 again changes nothing. Also takes over from the Go service of the same name.`;
 
-await runCommand(USAGE, async (config) => {
+await runConfigured(USAGE, async (config) => {
   const sql = await connectDatabase(config.database);
   try {
     console.log(JSON.stringify(await migrate(sql, readSchema(sqlFolder()))));

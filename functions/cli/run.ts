@@ -1,27 +1,42 @@
+import type { DatabaseSettings } from "../core/config/database.ts";
 import { type Config, readConfig } from "../core/config.ts";
 import { describeFailure } from "../core/failure.ts";
 
 /**
- * Run a command with the settings of the environment: print `usage` for --help; turn an error into
- * one line on standard error, which says what to do, and a non-zero exit code.
+ * Run a command: print `usage` for --help; turn an error into one line on standard error, which says
+ * what to do, and a non-zero exit code.
  *
- * @param command gets the settings; returns the exit code
+ * @param command is handed a function to call with the settings of the database, so that an error
+ *   that is about them names them; returns the exit code
  */
 export async function runCommand(
   usage: string,
-  command: (config: Config) => Promise<number>,
+  command: (usesDatabase: (settings: DatabaseSettings) => void) => Promise<number>,
 ): Promise<void> {
   if (process.argv.includes("--help") || process.argv.includes("-h")) {
     console.log(usage);
     return;
   }
-  let config: Config | undefined;
+  let database: DatabaseSettings | undefined;
   try {
-    config = readConfig(process.env);
-    process.exitCode = await command(config);
+    process.exitCode = await command((settings) => {
+      database = settings;
+    });
   } catch (error) {
-    const { name, code, message } = describeFailure(error, config?.database);
+    const { name, code, message } = describeFailure(error, database);
     process.stderr.write(`${name}${code === "UNKNOWN" ? "" : ` ${code}`}: ${message}\n`);
     process.exitCode = 1;
   }
+}
+
+/** The same, with the settings of the environment. */
+export async function runConfigured(
+  usage: string,
+  command: (config: Config) => Promise<number>,
+): Promise<void> {
+  await runCommand(usage, async (usesDatabase) => {
+    const config = readConfig(process.env);
+    usesDatabase(config.database);
+    return await command(config);
+  });
 }
