@@ -29,11 +29,7 @@ export interface BatchOptions extends SendOptions {
 export function atLeastOnce(producer: Producer): Sender {
   return {
     recover: async () => false,
-    send: (messages, { mayStart, refusedMax }) =>
-      producer.send(messages, {
-        ...(mayStart && { mayStart }),
-        ...(refusedMax !== undefined && { refusedMax }),
-      }),
+    send: (messages, options) => producer.send(messages, options),
     sent: () => null,
     isKafkaAhead: () => false,
     close: async () => {},

@@ -1,5 +1,5 @@
 import { appendFileSync, closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { BatchName } from "../../functions/core/kafka/transactional.ts";
+import type { BatchName } from "../../functions/core/batch-name.ts";
 
 type Entry = { taken: true } | { begun: BatchName } | { settled: BatchName };
 

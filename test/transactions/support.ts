@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { inject, onTestFinished } from "vitest";
+import type { BatchName } from "../../functions/core/batch-name.ts";
 import {
-  type BatchName,
   createTransactionalProducer,
   type TransactionalProducer,
   type TransactionalSettings,

@@ -1,21 +1,18 @@
 import type { Transaction } from "kafkajs";
+import type { BatchName } from "../batch-name.ts";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
-import {
-  classify,
-  type Failure,
-  NotAcknowledged,
-  type Refusal,
-  refusedByKafka,
-} from "./failures.ts";
-import {
-  type BatchName,
-  beginBatch,
-  type FencedSession,
-  type TransactionalSettings,
-} from "./fenced-session.ts";
+import { classify, type Failure, type Refusal, refusedByKafka } from "./failures.ts";
+import { beginBatch, type FencedSession, type TransactionalSettings } from "./fenced-session.ts";
 import { Outbox, type RecordBatch } from "./outbox.ts";
-import { assertMayStart, gaveUp, produce, type SendOptions, tooManyRefused } from "./producer.ts";
+import {
+  assertMayStart,
+  type FailedRequest,
+  gaveUp,
+  type SendOptions,
+  sendRequests,
+  tooManyRefused,
+} from "./producer.ts";
 
 export interface TransactionalSendOptions extends SendOptions {
   /**
@@ -36,11 +33,6 @@ export class NotStored extends Error {
 const SEARCHES_MAX = 4;
 
 const NOBODY_APART: ReadonlySet<string> = new Set();
-
-interface FailedRequest {
-  request: RecordBatch[];
-  error: unknown;
-}
 
 /** A batch on its way: transactions, one after the other, until one is committed. */
 export class Delivery {
@@ -148,19 +140,7 @@ export class Delivery {
     transaction: Pick<Transaction, "sendBatch">,
     outbox: Outbox,
   ): Promise<FailedRequest[]> {
-    const failed: FailedRequest[] = [];
-    await Promise.all(
-      outbox.takeRequests().map(async (request) => {
-        try {
-          assertMayStart(this.#mayStart);
-          const unsent = await produce(transaction, request, this.#settings, true);
-          if (unsent.length > 0) failed.push({ request, error: new NotAcknowledged() });
-        } catch (error) {
-          failed.push({ request, error });
-        }
-      }),
-    );
-    for (const { request } of failed) outbox.putBack(request);
+    const failed = await sendRequests(transaction, outbox, this.#mayStart, this.#settings, true);
     const rank = ({ error }: FailedRequest) => Number(isRefusal(error)) + 2 * Number(isOurs(error));
     return failed.sort((a, b) => rank(a) - rank(b));
   }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Transaction } from "kafkajs";
+import type { BatchName } from "../batch-name.ts";
 import { classify } from "./failures.ts";
 import { type Connection, connect, disconnect } from "./producer.ts";
 import type { ProducerSettings } from "./settings.ts";
@@ -19,14 +20,6 @@ export interface TransactionalSettings extends ProducerSettings {
    * `transaction.max.timeout.ms` (15 min by default).
    */
   transactionTimeoutMs: number;
-}
-
-/** What tells a batch from all others. */
-export interface BatchName {
-  /** Counts batches, in decimal digits: 0 to 2^63 - 1. */
-  number: string;
-  /** A random uuid, drawn anew for each batch that is made up. */
-  id: string;
 }
 
 /** A connection that has shut out all older ones with its transactional id. */

@@ -66,8 +66,13 @@ quietRequestQueue();
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
 export const RETRIES_MAX = 6;
-export const RETRY_PAUSE_MS = 100;
-export const RETRY_PAUSE_MS_MAX = 1_600;
+const RETRY_PAUSE_MS = 100;
+const RETRY_PAUSE_MS_MAX = 1_600;
+
+/** How long to wait after so many failures in a row. */
+export function retryPauseMs(failures: number): number {
+  return Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX);
+}
 
 /** A producer for one cluster. It does not connect yet. One `send` at a time. */
 export function createProducer(settings: ProducerSettings): OpenableProducer {
@@ -100,7 +105,7 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
       failures += 1;
       const isHopeless = !isWorthRetrying(failure, isKept) || failures > RETRIES_MAX;
       if (isHopeless) throw gaveUp(failure, settings);
-      await sleep(Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX));
+      await sleep(retryPauseMs(failures));
     }
     return { refused: outbox.refused };
   }
@@ -124,19 +129,7 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
       return classify(error);
     }
     if (outbox.refused.size > refusedMax) throw tooManyRefused(outbox.refused.size, refusedMax);
-    const failed: { request: RecordBatch[]; error: unknown }[] = [];
-    await Promise.all(
-      outbox.takeRequests().map(async (request) => {
-        try {
-          assertMayStart(mayStart);
-          const unsent = await produce(open.producer, request, settings);
-          if (unsent.length > 0) failed.push({ request: unsent, error: new NotAcknowledged() });
-        } catch (error) {
-          failed.push({ request, error });
-        }
-      }),
-    );
-    for (const { request } of failed) outbox.putBack(request);
+    const failed = await sendRequests(open.producer, outbox, mayStart, settings);
 
     let failure: Failure | null = null;
     for (const { request, error } of failed) {
@@ -212,6 +205,40 @@ export async function disconnect({ admin, producer }: Connection): Promise<void>
   await Promise.allSettled([admin.disconnect(), producer.disconnect()]);
 }
 
+/** A request that Kafka did not acknowledge, or the part of it that it did not. */
+export interface FailedRequest {
+  request: RecordBatch[];
+  error: unknown;
+}
+
+/**
+ * Send the outbox's next requests, all at once. What fails is back in the outbox.
+ *
+ * @param isCounted as for `produce`
+ */
+export async function sendRequests(
+  producer: Pick<KafkaProducer, "sendBatch">,
+  outbox: Outbox,
+  mayStart: () => boolean,
+  settings: ProducerSettings,
+  isCounted = false,
+): Promise<FailedRequest[]> {
+  const failed: FailedRequest[] = [];
+  await Promise.all(
+    outbox.takeRequests().map(async (request) => {
+      try {
+        assertMayStart(mayStart);
+        const unsent = await produce(producer, request, settings, isCounted);
+        if (unsent.length > 0) failed.push({ request: unsent, error: new NotAcknowledged() });
+      } catch (error) {
+        failed.push({ request, error });
+      }
+    }),
+  );
+  for (const { request } of failed) outbox.putBack(request);
+  return failed;
+}
+
 /**
  * Send record batches of different partitions in one request to each of their leaders.
  *
@@ -219,7 +246,7 @@ export async function disconnect({ admin, producer }: Connection): Promise<void>
  * @returns those that kafkajs did not send: its answer lacks them, and it reports no error
  * @throws when one of them failed; the others may be stored, now or later
  */
-export async function produce(
+async function produce(
   producer: Pick<KafkaProducer, "sendBatch">,
   request: readonly RecordBatch[],
   { requestTimeoutMs, compression = "none" }: ProducerSettings,

@@ -1,29 +1,24 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { BatchName } from "../batch-name.ts";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { Delivery, NotStored, type TransactionalSendOptions } from "./delivery.ts";
 import { classify, type Failure } from "./failures.ts";
-import {
-  type BatchName,
-  type FencedSession,
-  openFenced,
-  type TransactionalSettings,
-} from "./fenced-session.ts";
+import { type FencedSession, openFenced, type TransactionalSettings } from "./fenced-session.ts";
 import {
   assertMayStart,
   disconnect,
   gaveUp,
   isWorthRetrying,
   RETRIES_MAX,
-  RETRY_PAUSE_MS,
-  RETRY_PAUSE_MS_MAX,
+  retryPauseMs,
   type SendOptions,
   type SendReport,
 } from "./producer.ts";
 
 export type { TransactionalSendOptions } from "./delivery.ts";
-export type { BatchName, TransactionalSettings } from "./fenced-session.ts";
+export type { TransactionalSettings } from "./fenced-session.ts";
 
 /** Sends each batch once, as readers with `isolation.level=read_committed` see it. */
 export interface TransactionalProducer {
@@ -139,7 +134,7 @@ export function createTransactionalProducer(
           const isNamed = failure.type !== NO_COORDINATOR;
           throw isNamed ? gaveUp(failure, settings) : transactionRefused(settings, failure);
         }
-        await sleep(Math.min(RETRY_PAUSE_MS * 2 ** (failures - 1), RETRY_PAUSE_MS_MAX));
+        await sleep(retryPauseMs(failures));
       }
     }
   }

@@ -1,4 +1,5 @@
 import type { Sql, TransactionSql } from "postgres";
+import type { BatchName } from "../batch-name.ts";
 import { QueueError } from "../errors.ts";
 import { type QueueEvent, TRUNCATE } from "../message.ts";
 import { readCommitted } from "./database.ts";
@@ -46,8 +47,6 @@ export interface QueueState {
   isPaused: boolean;
   /** What this drain would work on as the lanes are arranged now. */
   share: Share;
-  /** Another drain works on that. */
-  isLeased: boolean;
   /** The lanes are to be arranged anew, so there may be work though the share has none. */
   isRearranged: boolean;
   /** The database was restored elsewhere: `takeLease` begins anew, events may be sent again. */
@@ -102,12 +101,6 @@ export interface ParkedSummary extends ParkedEvent {
   bytes: number;
   /** It belongs to the share of the lane that asks. */
   isOwn: boolean;
-}
-
-/** A batch's name in Kafka: its number, and a random uuid. */
-export interface BatchName {
-  number: string;
-  id: string;
 }
 
 /** A batch that is on its way, with all that is to be settled if it has arrived. */
@@ -205,7 +198,6 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
       schemaVersion: row.schema_version,
       isPaused: row.is_paused,
       share: shareOf(wanted.lane, row.lanes),
-      isLeased: row.is_leased,
       isRearranged: row.is_rearranged,
       restored: row.restored,
       isReclaimable: row.is_reclaimable,
@@ -582,7 +574,6 @@ interface StateRow {
   schema_version: string | null;
   is_paused: boolean;
   lanes: number;
-  is_leased: boolean;
   is_rearranged: boolean;
   restored: boolean;
   is_reclaimable: boolean;
