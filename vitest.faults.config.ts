@@ -1,9 +1,13 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes: streams of batches while brokers and processes are killed. */
+/** What has no short form in `npm test`. */
+export const ONLY_LONG = ["test/faults/transactions.test.ts"];
+
+/** All faults in their long form: what takes minutes. */
 export default defineConfig({
   test: {
     include: ["test/faults/**/*.test.ts"],
+    env: { PG2KAFKA_TEST_FAULTS: "long" },
     globalSetup: "test/local/warm-up.ts",
     testTimeout: 1_800_000,
     hookTimeout: 300_000,

@@ -1,0 +1,178 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import postgres, { type Sql } from "postgres";
+import { readCommitted } from "../support/committed.ts";
+import { type Random, randomFrom } from "../support/random.ts";
+
+const CHANGES_MAX = 4;
+/** One of so many transactions is rolled back. */
+const ROLLBACK_EVERY = 5;
+/** A writer whose database is gone tries again after so long. */
+const RETRY_MS = 50;
+/** What was written while a rolled back transaction was open; a consumer must never see it. */
+const ROLLED_BACK = "ROLLED BACK";
+
+/**
+ * A tracked table, and beside it what its consumers must come to see: change() makes a change to a
+ * row and notes it in the same transaction, so that this holds whatever happens to a writer or its
+ * database, also where nobody can tell whether a commit went through.
+ */
+const TABLES = `
+  create table rows (key text primary key, step bigint not null, note text);
+  create table steps (key text primary key, step bigint not null, statement text not null);
+  create table expected (key text, step bigint, statement text, primary key (key, step));
+  create function change(changed text, written text, kind int) returns void language plpgsql as $$
+  declare
+    last steps;
+    next bigint;
+    made text;
+  begin
+    select * into strict last from steps where key = changed for update;
+    next := last.step + 1;
+    if last.statement = 'DELETE' then
+      made := 'INSERT';
+      insert into rows values (changed, next, written);
+    elsif kind = 0 then
+      made := 'DELETE';
+      delete from rows where key = changed;
+    else
+      made := 'UPDATE';
+      update rows set step = next, note = written where key = changed;
+    end if;
+    update steps set step = next, statement = made where key = changed;
+    insert into expected values (changed, next, made);
+  end;
+  $$;
+  select pg2kafka.setup('rows', 'key');`;
+
+export interface HistoryOptions {
+  /** Default 20. */
+  keys?: number;
+  /** Of all random choices. */
+  seed: number;
+  /** The longest pause of a writer between two transactions. Default 20. */
+  pauseMsMax?: number;
+}
+
+/** What the audit of a history counts. */
+export interface Tally {
+  /** Changes that were committed. */
+  events: number;
+  /** Committed, and nowhere in Kafka. */
+  lost: number;
+  /** In Kafka, and never committed. */
+  invented: number;
+  /** Copies after the first, which a consumer drops by their uuid. */
+  repeated: number;
+  /** After the repeats are dropped: behind a later change of the same row. */
+  inverted: number;
+}
+
+/** What an application does to one table, by several sessions, and what of it is in Kafka. */
+export class History {
+  /** Transactions that ended, one way or the other, and those that failed. */
+  readonly counts = { transactions: 0, failed: 0 };
+  readonly #url: string;
+  readonly #random: Random;
+  readonly #keys: string[];
+  readonly #pauseMsMax: number;
+  readonly #writers: Promise<void>[] = [];
+  #isWriting = true;
+
+  /** @param sql of a database where pg2kafka is installed @param url where writers connect */
+  static async create(sql: Sql, url: string, options: HistoryOptions): Promise<History> {
+    const history = new History(url, options);
+    await sql.unsafe(TABLES);
+    await sql`insert into steps select unnest(${history.#keys}::text[]), 0, 'DELETE'`;
+    return history;
+  }
+
+  private constructor(url: string, { keys = 20, seed, pauseMsMax = 20 }: HistoryOptions) {
+    this.#url = url;
+    this.#random = randomFrom(seed);
+    this.#keys = Array.from({ length: keys }, (_, index) => `k${index}`);
+    this.#pauseMsMax = pauseMsMax;
+  }
+
+  /** Start sessions that write until `stopWriters`, and go on when their database is back. */
+  startWriters(count: number): void {
+    for (let left = count; left > 0; left--) this.#writers.push(this.#write());
+  }
+
+  async stopWriters(): Promise<void> {
+    this.#isWriting = false;
+    await Promise.all(this.#writers);
+    this.#writers.length = 0;
+    this.#isWriting = true;
+  }
+
+  /** One transaction of several changes. @returns whether it was committed */
+  async transact(sql: Sql): Promise<boolean> {
+    const isKept = this.#random(ROLLBACK_EVERY) > 0;
+    const keys = this.#keys.filter(() => this.#random(this.#keys.length) < CHANGES_MAX);
+    try {
+      await sql.begin(async (transaction) => {
+        // In one order for all, so that they wait for each other and never in a circle.
+        for (const key of keys.sort()) {
+          const note = isKept ? `note ${this.#random(1_000)} é"\\n` : ROLLED_BACK;
+          await transaction`select change(${key}, ${note}, ${this.#random(4)})`;
+        }
+        if (!isKept) throw new Error(ROLLED_BACK);
+      });
+    } catch (error) {
+      if ((error as Error).message !== ROLLED_BACK) throw error;
+    } finally {
+      this.counts.transactions += 1;
+    }
+    return isKept;
+  }
+
+  async #write(): Promise<void> {
+    const sql = postgres(this.#url, { max: 1, connect_timeout: 2, onnotice: () => {} });
+    while (this.#isWriting) {
+      try {
+        await this.transact(sql);
+        await sleep(this.#random(this.#pauseMsMax + 1));
+      } catch {
+        this.counts.failed += 1;
+        await sleep(RETRY_MS);
+      }
+    }
+    await sql.end({ timeout: 1 });
+  }
+
+  /**
+   * Compare what readers with `read_committed` see in the topic with what was committed, once nobody
+   * writes and all is delivered.
+   */
+  async tally(sql: Sql, brokers: string[], topic: string): Promise<Tally> {
+    const expected = await sql<{ key: string; change: string }[]>`
+      select key, statement || ' ' || step as change from expected`;
+    const seen = new Set<string>();
+    const last = new Map<string, number>();
+    const inKafka = new Set<string>();
+    let repeated = 0;
+    let inverted = 0;
+    for (const { key, value } of await readCommitted(brokers, topic)) {
+      const { uuid, statement, data } = JSON.parse(value);
+      if (seen.has(uuid)) {
+        repeated += 1;
+        continue;
+      }
+      seen.add(uuid);
+      const before = last.get(key!) ?? 0;
+      // A DELETE has no data: it is the step after the one before it.
+      const step: number = data.step ?? before + 1;
+      if (step < before) inverted += 1;
+      last.set(key!, Math.max(step, before));
+      inKafka.add(`${key} ${statement} ${step} ${data.note === ROLLED_BACK ? ROLLED_BACK : ""}`);
+    }
+    const committed = new Set(expected.map(({ key, change }) => `${key} ${change} `));
+    return {
+      events: expected.length,
+      lost: [...committed].filter((change) => !inKafka.has(change)).length,
+      invented: [...inKafka].filter((change) => !committed.has(change)).length,
+      repeated,
+      inverted,
+    };
+  }
+}
