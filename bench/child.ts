@@ -22,6 +22,9 @@ export interface Script<Result> {
   stop(): Promise<void>;
 }
 
+/** As a deployed drain has them, see infra/lambda.ts. */
+const NODE_ARGS = ["--disable-warning=TimeoutNegativeWarning", "--max-semi-space-size=16"];
+
 /** Where workers/usage.ts writes. */
 const USAGE_FD = 3;
 
@@ -40,7 +43,7 @@ export function startScript<Result>(
   const child = spawn(
     process.execPath,
     [
-      "--disable-warning=TimeoutNegativeWarning",
+      ...NODE_ARGS,
       `--import=${path("workers/usage.ts")}`,
       ...nodeArgs,
       path(script),

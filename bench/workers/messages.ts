@@ -18,9 +18,9 @@ export function makeMessages(namespace: string, count: number): Message[] {
       note: `shelf ${index % 500}`,
       updated: "2026-01-02T03:04:05.123456+00:00",
     });
-    const createdAtMicros = nowMicros + BigInt(Math.floor(index / 100_000));
+    const createdAtMicros = String(nowMicros + BigInt(Math.floor(index / 100_000)));
     return toMessage({
-      id: BigInt(index),
+      id: String(index),
       uuid: randomUUID(),
       externalId,
       schema: "public",

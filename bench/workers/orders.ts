@@ -43,14 +43,14 @@ export function makeOrders(namespace: string, count: number): Message[] {
       updated_at: new Date(createdMs + below(10_000_000)).toISOString(),
     });
     return toMessage({
-      id: BigInt(index),
+      id: String(index),
       uuid: randomUUID(),
       externalId,
       schema: "public",
       table: "items",
       statement: below(2) === 0 ? "INSERT" : "UPDATE",
       data,
-      createdAtMicros: BigInt(createdMs) * 1000n + BigInt(below(1000)),
+      createdAtMicros: String(BigInt(createdMs) * 1000n + BigInt(below(1000))),
     });
   });
 }

@@ -5,7 +5,6 @@ import { Kafka, logLevel } from "kafkajs";
 import { readConfig } from "../../functions/core/config.ts";
 import { createPartitioner } from "../../functions/core/kafka/partitioner.ts";
 import { createProducer } from "../../functions/core/kafka/producer.ts";
-import type { Message } from "../../functions/core/message.ts";
 import { makeMessages } from "./messages.ts";
 import { makeOrders } from "./orders.ts";
 
@@ -21,12 +20,12 @@ const messages = make(config.namespace ?? "", Math.min(events, MESSAGES_MAX));
 const send = process.env["MODE"] === "raw" ? await rawSend() : producerSend();
 
 // The first one connects, and learns the partitions.
-await send.batch(messages.slice(0, 10));
+await send.batch(0, 10);
 const startedMs = performance.now();
 const startedCpu = process.cpuUsage();
 for (let sent = 0; sent < events; sent += batchSize) {
   const from = sent % messages.length;
-  await send.batch(messages.slice(from, from + batchSize));
+  await send.batch(from, from + batchSize);
 }
 const durationMs = performance.now() - startedMs;
 const { user, system } = process.cpuUsage(startedCpu);
@@ -41,16 +40,16 @@ async function rawSend() {
   });
   const producer = kafka.producer({ idempotent: false, createPartitioner });
   await producer.connect();
+  const topic = messages[0]!.topic;
+  const records = messages.map(({ key, value, headers, timestampMs }) => ({
+    key,
+    value: Buffer.from(value),
+    headers,
+    timestamp: timestampMs,
+  }));
   return {
-    batch: async (batch: Message[]) => {
-      const topic = batch[0]!.topic;
-      const records = batch.map(({ key, value, headers, timestampMs }) => ({
-        key,
-        value,
-        headers,
-        timestamp: timestampMs,
-      }));
-      await producer.send({ topic, messages: records, acks: -1 });
+    batch: async (from: number, to: number) => {
+      await producer.send({ topic, messages: records.slice(from, to), acks: -1 });
     },
     close: () => producer.disconnect(),
   };
@@ -63,8 +62,8 @@ function producerSend() {
     ...config.producer,
   });
   return {
-    batch: async (batch: Message[]) => {
-      const { refused } = await producer.send(batch);
+    batch: async (from: number, to: number) => {
+      const { refused } = await producer.send(messages.slice(from, to));
       if (refused.size > 0) throw new Error(`${refused.size} messages were refused.`);
     },
     close: () => producer.close(),

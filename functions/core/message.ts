@@ -2,17 +2,19 @@ import { topicName } from "./topic.ts";
 
 /** A row of the queue. */
 export interface QueueEvent {
-  id: bigint;
+  /** In decimal digits. */
+  id: string;
   uuid: string;
   externalId: string | null;
   schema: string;
   table: string;
   /** INSERT, UPDATE, DELETE, SNAPSHOT or TRUNCATE. */
   statement: string;
-  /** JSON text, passed through untouched: parsing would cost numbers their precision. */
-  data: string;
-  /** Microseconds since the epoch. */
-  createdAtMicros: bigint;
+  /** JSON text, passed through untouched: parsing would cost numbers their precision. Null is sent
+   *  as JSON's null. */
+  data: string | null;
+  /** Microseconds since the epoch in decimal digits. */
+  createdAtMicros: string;
 }
 
 /** A Kafka record before its partition is chosen. */
@@ -20,8 +22,10 @@ export interface Message {
   topic: string;
   /** The bytes of the external id; an empty id is an empty key, no id is null. */
   key: Buffer | null;
-  /** JSON as pg2kafka writes it, UTF-8. */
-  value: Buffer;
+  /** JSON as pg2kafka writes it. */
+  value: string;
+  /** Of the value in UTF-8. */
+  valueBytes: number;
   headers: Record<string, string>;
   /** Milliseconds since the epoch in decimal digits, as kafkajs takes them. */
   timestampMs: string;
@@ -69,16 +73,17 @@ const OVERHEAD_BYTES_MAX =
 export function messageFormat(settings: MessageSettings): (event: QueueEvent) => Message {
   const { queueId } = settings;
   const tables = new Map<string, TableNames>();
-  let createdAtMicros = 0n;
-  let createdAt = formatTime(createdAtMicros);
-  let timestampMs = formatMs(createdAtMicros);
+  let createdAtMicros = "0";
+  let createdAt = formatTime(0n);
+  let timestampMs = formatMs(0n);
 
   return (event) => {
     const { uuid, statement, schema, table } = event;
     if (event.createdAtMicros !== createdAtMicros) {
       createdAtMicros = event.createdAtMicros;
-      createdAt = formatTime(createdAtMicros);
-      timestampMs = formatMs(createdAtMicros);
+      const micros = BigInt(createdAtMicros);
+      createdAt = formatTime(micros);
+      timestampMs = formatMs(micros);
     }
     // No name in Postgres contains a NUL.
     const tableKey = `${schema}\0${table}`;
@@ -92,14 +97,15 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
     const externalId = broadcast ? null : event.externalId;
     const data = broadcast ? "{}" : event.data;
     const key = externalId === null ? null : Buffer.from(externalId);
-    const value = Buffer.from(
+    const value =
       `{"uuid":"${uuid}","external_id":${JSON.stringify(externalId)},"statement":"${statement}",` +
-        `"data":${data},"created_at":"${createdAt}"}`,
-    );
+      `"data":${data},"created_at":"${createdAt}"}`;
+    const valueBytes = Buffer.byteLength(value);
     return {
       topic: names.topic,
       key,
       value,
+      valueBytes,
       headers: {
         "pg2kafka-uuid": uuid,
         "pg2kafka-queue": queueId,
@@ -111,7 +117,7 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
       bytes:
         OVERHEAD_BYTES_MAX +
         (key?.length ?? 0) +
-        value.length +
+        valueBytes +
         uuid.length +
         queueId.length +
         names.headerBytes +

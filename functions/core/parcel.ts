@@ -34,9 +34,8 @@ export function pack(
 ): Parcel {
   const parcel: Parcel = { messages: [], events: [], held: [] };
   for (const event of events) {
-    const message = toMessage({ ...event, data: event.data ?? "null" });
-    const place = { ...event, topic: message.topic };
-    const refusal = blocked.isBehind(place)
+    const message = toMessage(event);
+    const refusal = blocked.isBehind(message.topic, event)
       ? behind(message.topic)
       : unreadable(event, limits, room === null);
     if (refusal === null) {
@@ -44,8 +43,8 @@ export function pack(
       parcel.events.push(event);
       continue;
     }
-    parcel.held.push({ id: String(event.id), topic: message.topic, ...refusal });
-    blocked.add(place, false);
+    parcel.held.push({ id: event.id, topic: message.topic, ...refusal });
+    blocked.add(message.topic, event, false);
     if (room) takeRoom(room, [event]);
   }
   if (room && (room.eventsMax < 0 || room.bytesMax < 0)) throw parkedFull(limits.parked);
@@ -58,7 +57,7 @@ export function leftOf(
   refused: ReadonlyMap<number, Refusal>,
 ): ParkedEvent[] {
   const left = [...refused].map(([index, refusal]) => ({
-    id: String(events[index]!.id),
+    id: events[index]!.id,
     topic: messages[index]!.topic,
     ...refusal,
   }));
@@ -74,7 +73,7 @@ export function block(
 ): void {
   for (const [index, refusal] of refused) {
     const event = events[index]!;
-    blocked.add({ ...event, topic: messages[index]!.topic }, isOfTopic(refusal));
+    blocked.add(messages[index]!.topic, event, isOfTopic(refusal));
     if (room) takeRoom(room, [event]);
   }
 }

@@ -4,8 +4,7 @@ import type { ParkedSummary } from "./postgres/queue.ts";
 /** The code of an event that was not refused itself, but waits behind one that was. */
 export const BEHIND_REFUSED = "BEHIND_REFUSED";
 
-interface Place {
-  topic: string;
+interface Keyed {
   externalId: string | null;
   statement: string;
 }
@@ -21,14 +20,14 @@ export class Blocked {
   readonly #keys = new Map<string, Set<string>>();
 
   /** @param isTopicRefused whether the whole topic was refused, not the event */
-  add({ topic, externalId, statement }: Place, isTopicRefused: boolean): void {
+  add(topic: string, { externalId, statement }: Keyed, isTopicRefused: boolean): void {
     if (isTopicRefused || statement === TRUNCATE) this.#topics.add(topic);
     const keys = this.#keys.get(topic) ?? new Set();
     this.#keys.set(topic, keys);
     if (externalId !== null) keys.add(externalId);
   }
 
-  isBehind({ topic, externalId, statement }: Place): boolean {
+  isBehind(topic: string, { externalId, statement }: Keyed): boolean {
     if (this.#topics.has(topic)) return true;
     const keys = this.#keys.get(topic);
     if (keys === undefined) return false;
@@ -57,14 +56,14 @@ export function* dueEvents(
   let due = new Due();
   for (const event of parked) {
     const isRefusedForGood = event.code !== BEHIND_REFUSED && !event.retriable;
-    if (isRefusedForGood || !event.isOwn || blocked.isBehind(event)) {
+    if (isRefusedForGood || !event.isOwn || blocked.isBehind(event.topic, event)) {
       // Whether the topic takes anything now, each lane finds out for itself.
       const isTopicRefused = event.isOwn && isOfTopic(event);
       if (due.isBefore(event, isTopicRefused)) {
         yield due.events;
         due = new Due();
       }
-      blocked.add(event, isTopicRefused);
+      blocked.add(event.topic, event, isTopicRefused);
     } else {
       const isTruncate = event.statement === TRUNCATE;
       if (isTruncate && due.events.length > 0) {
@@ -90,11 +89,12 @@ class Due {
   add(event: ParkedSummary): void {
     this.events.push(event);
     this.bytes += event.bytes;
-    this.#places.add(event, false);
+    this.#places.add(event.topic, event, false);
   }
 
   /** Whether one of them is to come before an event: that one must not hold it back. */
   isBefore(event: ParkedSummary, isTopicRefused: boolean): boolean {
-    return this.#places.isBehind(isTopicRefused ? { ...event, statement: TRUNCATE } : event);
+    const { topic } = event;
+    return this.#places.isBehind(topic, isTopicRefused ? { ...event, statement: TRUNCATE } : event);
   }
 }

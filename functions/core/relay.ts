@@ -106,5 +106,5 @@ async function drainVisible(
 
 function lagMs({ events }: Batch): number {
   const oldest = events[0];
-  return oldest ? Math.max(0, Date.now() - Number(oldest.createdAtMicros / 1000n)) : 0;
+  return oldest ? Math.max(0, Date.now() - Number(oldest.createdAtMicros) / 1000) : 0;
 }

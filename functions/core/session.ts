@@ -74,11 +74,11 @@ export class Session {
       const events = await queue.readParkedEvents(ids, limits.batch.eventBytesMax);
       const unparked = (retried: ParkedEvent[]) => {
         const refused = new Set(retried.map(({ id }) => id));
-        return events.filter(({ id }) => !refused.has(String(id)));
+        return events.filter(({ id }) => !refused.has(id));
       };
       const retried = await this.#send(events, null, (retried) => ({
         retried,
-        unparked: unparked(retried).map(({ id }) => String(id)),
+        unparked: unparked(retried).map(({ id }) => id),
       }));
       const sent = unparked(retried);
       this.#room.eventsMax += sent.length;

@@ -6,7 +6,7 @@ const toMessage = messageFormat({ queueId, database: "shop_test" });
 
 /** The SNAPSHOT event of pg2kafka's README. */
 const snapshot: QueueEvent = {
-  id: 1n,
+  id: "1",
   uuid: "ea76e080-6acd-413a-96b3-131a42ab1002",
   externalId: "CM01-B",
   schema: "public",
@@ -16,17 +16,17 @@ const snapshot: QueueEvent = {
   createdAtMicros: micros("2017-11-02T16:14:36Z", 709_116),
 };
 
-function micros(second: string, fraction: number): bigint {
-  return BigInt(Date.parse(second)) * 1000n + BigInt(fraction);
+function micros(second: string, fraction: number): string {
+  return String(BigInt(Date.parse(second)) * 1000n + BigInt(fraction));
 }
 
-function createdAt(createdAtMicros: bigint): string {
-  return JSON.parse(toMessage({ ...snapshot, createdAtMicros }).value.toString()).created_at;
+function createdAt(createdAtMicros: string): string {
+  return JSON.parse(toMessage({ ...snapshot, createdAtMicros }).value).created_at;
 }
 
 describe("a message", () => {
   test("has the value that pg2kafka's README shows for a SNAPSHOT", () => {
-    expect(toMessage(snapshot).value.toString()).toBe(
+    expect(toMessage(snapshot).value).toBe(
       '{"uuid":"ea76e080-6acd-413a-96b3-131a42ab1002","external_id":"CM01-B",' +
         '"statement":"SNAPSHOT","data":{"id":2,"sku":"CM01-B","name":"Blue Coffee Mug"},' +
         '"created_at":"2017-11-02T16:14:36.709116Z"}',
@@ -42,7 +42,7 @@ describe("a message", () => {
       data: '{"name":"Big Red Coffee Mug"}',
       createdAtMicros: micros("2017-11-02T16:15:13Z", 940_770),
     };
-    expect(toMessage(update).value.toString()).toBe(
+    expect(toMessage(update).value).toBe(
       '{"uuid":"d6521ce5-4068-45e4-a9ad-c0949033a55b","external_id":"CM01-R",' +
         '"statement":"UPDATE","data":{"name":"Big Red Coffee Mug"},' +
         '"created_at":"2017-11-02T16:15:13.94077Z"}',
@@ -88,21 +88,19 @@ describe("a message", () => {
     expect(toMessage({ ...snapshot, externalId: "" }).key).toEqual(Buffer.alloc(0));
     const none = toMessage({ ...snapshot, externalId: null });
     expect(none.key).toBeNull();
-    expect(none.value.toString()).toContain('"external_id":null,');
+    expect(none.value).toContain('"external_id":null,');
   });
 
   test("carries its data as it is", () => {
     const data = '{"n": 12345678901234567890.10, "a":1, "a":2, "t":"\\u00e9é"}';
-    expect(toMessage({ ...snapshot, data }).value.toString()).toContain(
-      `"data":${data},"created_at"`,
-    );
+    expect(toMessage({ ...snapshot, data }).value).toContain(`"data":${data},"created_at"`);
   });
 
   test("of a TRUNCATE has no key and no data, and goes to every partition", () => {
     const message = toMessage({ ...snapshot, statement: "TRUNCATE", data: "null" });
     expect(message.key).toBeNull();
     expect(message.broadcast).toBe(true);
-    expect(JSON.parse(message.value.toString())).toMatchObject({
+    expect(JSON.parse(message.value)).toMatchObject({
       external_id: null,
       statement: "TRUNCATE",
       data: {},
@@ -122,9 +120,9 @@ describe("created_at", () => {
   });
 
   test("is right before the epoch, and at it", () => {
-    expect(createdAt(-1n)).toBe("1969-12-31T23:59:59.999999Z");
-    expect(createdAt(0n)).toBe("1970-01-01T00:00:00Z");
-    expect(toMessage({ ...snapshot, createdAtMicros: -1n }).timestampMs).toBe("-1");
+    expect(createdAt("-1")).toBe("1969-12-31T23:59:59.999999Z");
+    expect(createdAt("0")).toBe("1970-01-01T00:00:00Z");
+    expect(toMessage({ ...snapshot, createdAtMicros: "-1" }).timestampMs).toBe("-1");
   });
 
   test("is each event's own when events of several times take turns", () => {

@@ -45,7 +45,7 @@ const headers = fc.oneof(
 );
 const content = fc.record({
   key: fc.option(bytes.map((one) => Buffer.from(one))),
-  value: bytes.map((one) => Buffer.from(one)),
+  value: fc.string({ unit: "binary", maxLength: 300 }),
   headers,
   sinceMs: fc.oneof(fc.constant(0), fc.nat(200), fc.nat(), fc.nat(9e11)),
 });
@@ -58,6 +58,7 @@ const messages = fc
         topic: "not read",
         key,
         value,
+        valueBytes: Buffer.byteLength(value),
         headers,
         timestampMs: String(index === 0 ? firstMs : firstMs + sinceMs),
         broadcast: false,
@@ -65,7 +66,7 @@ const messages = fc
           .flat()
           .reduce(
             (sum, text) => sum + HEADER_OVERHEAD_BYTES + Buffer.byteLength(text),
-            OVERHEAD_BYTES + (key?.length ?? 0) + value.length,
+            OVERHEAD_BYTES + (key?.length ?? 0) + Buffer.byteLength(value),
           ),
       }),
     ),
@@ -149,9 +150,7 @@ describe("a request", () => {
     // Kafka refuses a number that does not follow the last one.
     for (const messages of batches) await producer.send({ topic, messages: toOurs(messages) });
     const read = await readTopic(cluster.brokers, topic);
-    expect(read.map(({ value }) => value)).toEqual(
-      batches.flat().map(({ value }) => value.toString()),
-    );
+    expect(read.map(({ value }) => value)).toEqual(batches.flat().map(({ value }) => value));
   });
 
   test("is not sent when kafkajs would number its messages wrongly", async () => {
@@ -178,7 +177,7 @@ describe("a request", () => {
 function plain(value: string): Message {
   const timestampMs = "1500000000000";
   const message = { topic: "not read", key: null, headers: {}, timestampMs, broadcast: false };
-  return { ...message, value: Buffer.from(value), bytes: OVERHEAD_BYTES + value.length };
+  return { ...message, value, valueBytes: value.length, bytes: OVERHEAD_BYTES + value.length };
 }
 
 /** No topics, and no throttling. */

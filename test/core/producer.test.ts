@@ -35,14 +35,14 @@ function message(
 ): Message {
   eventId += 1n;
   return toMessage({
-    id: eventId,
+    id: String(eventId),
     uuid: randomUUID(),
     externalId,
     schema: "public",
     table,
     statement: "INSERT",
     data: `{"n":${eventId}}`,
-    createdAtMicros: 1_500_000_000_000_000n + eventId * 1_000n,
+    createdAtMicros: String(1_500_000_000_000_000n + eventId * 1_000n),
     ...more,
   });
 }
@@ -190,7 +190,7 @@ describe("the producer", () => {
       await createTopic(cluster.brokers, plain.topic, { configs });
       const messages = [small.table, plain.table].flatMap((table) => [
         message(table, "a", ofSize(3_000)),
-        message(table, null, { createdAtMicros: 1_400_000_000_000_000n }),
+        message(table, null, { createdAtMicros: "1400000000000000" }),
         message(table, "größe", ofSize(30_000)),
       ]);
       const incompressible = message(plain.table, "b", { data: `"${noise(40_000)}"` });

@@ -461,7 +461,7 @@ describe.each(CASES)("$name", ({ network, database, kafka }) => {
 /** What SST and the stage put into every Lambda. SST_KEY decrypts what is linked: see the docs. */
 const ALWAYS = {
   POWERTOOLS_SERVICE_NAME: "pg2kafka-test",
-  NODE_OPTIONS: "--disable-warning=TimeoutNegativeWarning",
+  NODE_OPTIONS: "--disable-warning=TimeoutNegativeWarning --max-semi-space-size=16",
   SST_RESOURCE_App: '{"name":"pg2kafka","stage":"test"}',
   SST_KEY: "a2V5",
   SST_KEY_FILE: "resource.enc",

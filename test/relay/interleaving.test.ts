@@ -62,10 +62,10 @@ test("in whatever order transactions draw ids and end, each event is read once, 
 
   let histories = 0;
   const run = async (steps: Step[]) => {
-    const committed: bigint[] = [];
-    const read: { id: bigint; key: string | null }[] = [];
+    const committed: string[] = [];
+    const read: { id: string; key: string | null }[] = [];
     /** Session → what its open transaction has written. */
-    const open = new Map<Sql, { id: bigint; key: number }[]>();
+    const open = new Map<Sql, { id: string; key: number }[]>();
     const held = (await queue.takeLease(LEASE_MS))!;
     const { lease } = held;
     let { position } = held;
@@ -102,7 +102,7 @@ test("in whatever order transactions draw ids and end, each event is read once, 
          values (${generation}, '${key}', 't', 'INSERT', '{}') returning id`,
       );
       if (isUndone) await session.unsafe("rollback to undone");
-      else written.push({ id: BigInt(id), key });
+      else written.push({ id, key });
     };
 
     for (const next of steps) {
@@ -117,7 +117,7 @@ test("in whatever order transactions draw ids and end, each event is read once, 
     for (let rounds = 0; (await drain(3, false)) && rounds < 100; rounds++);
     await queue.settle(lease, 0, { position, ...NOTHING }, PARKED_MAX);
 
-    const byId = (a: bigint, b: bigint) => (a < b ? -1 : 1);
+    const byId = (a: string, b: string) => Number(a) - Number(b);
     expect(read.map(({ id }) => id).sort(byId)).toEqual(committed.sort(byId));
     for (let key = 0; key < KEYS; key++) {
       const ids = read.filter((event) => event.key === String(key)).map(({ id }) => id);

@@ -293,7 +293,7 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
       const rowsRead = scans.reduce((sum, { rows, removed }) => sum + rows + removed, 0);
       expect(rowsRead).toBeLessThan(9_600);
       const ids = batches.flatMap(({ events }) => events.map(({ id }) => id));
-      expect(ids).toEqual([...new Set(ids)].sort((a, b) => (a < b ? -1 : 1)));
+      expect(ids).toEqual([...new Set(ids)].sort((a, b) => Number(a) - Number(b)));
     });
   });
 

@@ -5,10 +5,11 @@ export function message(topic: string, key: string | null, value: string): Messa
   return {
     topic,
     key: key === null ? null : Buffer.from(key),
-    value: Buffer.from(value),
+    value,
+    valueBytes: Buffer.byteLength(value),
     headers: {},
     timestampMs: "1700000000000",
     broadcast: false,
-    bytes: value.length + 100,
+    bytes: Buffer.byteLength(value) + 100,
   };
 }

@@ -84,7 +84,7 @@ function writeRecords(buffer: Buffer, messages: readonly Message[]) {
   let delta = 0;
   let at = RECORD_BATCH_BYTES;
   messages.forEach((message, index) => {
-    const { key, value } = message;
+    const { key, value, valueBytes } = message;
     if (message.timestampMs !== timestampMs) {
       timestampMs = message.timestampMs;
       const timestamp = Number(timestampMs);
@@ -97,14 +97,16 @@ function writeRecords(buffer: Buffer, messages: readonly Message[]) {
       sizeOfVarlong(delta) +
       sizeOfVarint(index) +
       sizeOfBytes(key) +
-      sizeOfBytes(value) +
+      sizeOfVarint(valueBytes) +
+      valueBytes +
       headers.bytes.length;
     at = writeVarint(buffer, at, bytes);
     buffer[at] = 0; // attributes: Kafka has none yet
     at = writeVarlong(buffer, at + 1, delta);
     at = writeVarint(buffer, at, index);
     at = writeBytes(buffer, at, key);
-    at = writeBytes(buffer, at, value);
+    at = writeVarint(buffer, at, valueBytes);
+    at += buffer.write(value, at);
     buffer.set(headers.bytes, at);
     at += headers.bytes.length;
   });

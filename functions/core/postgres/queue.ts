@@ -59,8 +59,7 @@ export interface QueueState {
 }
 
 /** An event as read. `data` is null when it is too large to be read, or was to be captured. */
-export interface FetchedEvent extends Omit<QueueEvent, "data"> {
-  data: string | null;
+export interface FetchedEvent extends QueueEvent {
   /** Of `data`, as text; null when the row was too large to be captured. */
   dataBytes: number | null;
 }
@@ -234,8 +233,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
    * transactions that `delivered` shows in progress and that have ended since; read by
    * transaction. So what was delivered is not read again, however long a writer stays open.
    *
-   * Only as many events are measured as fit by their stored size; text is never smaller. A
-   * TRUNCATE, which is about every key of its topic, makes a batch of its own.
+   * Only as many events are measured as fit by their stored size. A TRUNCATE, which is about every
+   * key of its topic, makes a batch of its own.
    *
    * @param drawnId of the lease; "0" when nothing is to be settled
    */
@@ -255,7 +254,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
             set_config('pg2kafka.target', coalesce(${position.target}, pg_current_snapshot()::text), true)
               as target,
             (select paused_at is not null from pg2kafka.control) as is_paused`,
-        tx<EventRow[]>`
+        tx<FetchedEvent[]>`
           with span as materialized (
             select s.delivered, s.delivered_id, coalesce(s.target, t.target) as target,
               greatest(s.last_id, ${position.lastId}) as last_id,
@@ -294,34 +293,37 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
               )
             ) q
           ), batch as (
-            select *, count(*) over () as count, row_number() over (order by id) as nth,
-              sum(pg_column_size(data)) over (order by id) as stored_bytes
+            select *, sum(pg_column_size(data)) over earlier as stored_before
             from (select * from candidate order by id limit ${limits.eventsMax}) c
+            window earlier as (order by id rows between unbounded preceding and 1 preceding)
           ), measured as (
-            select *, sum(least(data_bytes, ${limits.eventBytesMax})) over (order by id) as bytes
+            select *, sum(least(data_bytes, ${limits.eventBytesMax})) over earlier as bytes_before
             from (
               select *, octet_length(data::text) as data_bytes from batch
-              where nth = 1 or coalesce(stored_bytes, 0) <= ${limits.bytesMax}
+              where coalesce(stored_before, 0) < ${storedBytesMax(limits)}
             ) b
+            window earlier as (order by id rows between unbounded preceding and 1 preceding)
           )
-          select id, uuid, external_id, table_schema, table_name, statement,
-            case when data_bytes <= ${limits.eventBytesMax} then data::text end as data, data_bytes,
-            (extract(epoch from created_at) * 1000000)::bigint as micros, count
-          from measured where nth = 1 or bytes <= ${limits.bytesMax}
+          select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
+            statement, case when data_bytes <= ${limits.eventBytesMax} then data::text end as data,
+            data_bytes as "dataBytes",
+            (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros"
+          from measured
+          where coalesce(bytes_before, 0) < ${limits.bytesMax}
           order by id`,
       ]),
     );
     const { target, is_paused: isPaused } = span!;
     const targetId = position.targetId ?? deliveredIdOf(position, drawnId);
-    const isWhole = rows.length === Number(rows[0]?.count ?? 0) && rows.length < limits.eventsMax;
-    const under = { ...position, target, targetId };
-    const truncate = rows.findIndex(({ statement }) => statement === TRUNCATE);
+    const fitting = rows.slice(0, countFitting(rows, limits));
+    const truncate = fitting.findIndex(({ statement }) => statement === TRUNCATE);
     const isAlone = truncate === 0 && lanes === 1;
-    const taken = truncate < 0 ? rows : rows.slice(0, isAlone ? 1 : truncate);
-    const isAll = isWhole && taken.length === rows.length;
+    const taken = truncate < 0 ? fitting : fitting.slice(0, isAlone ? 1 : truncate);
+    const isAll = isWhole(rows, limits) && taken.length === rows.length;
+    const under = { ...position, target, targetId };
     const after = isAll ? passed(under) : { ...under, lastId: taken.at(-1)?.id ?? position.lastId };
     const isBeforeTruncate = truncate >= 0 && lanes > 1;
-    return { events: taken.map(toEvent), after, isPaused, isBeforeTruncate };
+    return { events: taken, after, isPaused, isBeforeTruncate };
   }
 
   /**
@@ -424,15 +426,14 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
 
   /** @param eventBytesMax larger data is not read */
   async function readParkedEvents(ids: string[], eventBytesMax: number): Promise<FetchedEvent[]> {
-    const rows = await transaction(
-      (tx) => tx<EventRow[]>`
-        select id, uuid, external_id, table_schema, table_name, statement,
-          case when bytes <= ${eventBytesMax} then data::text end as data,
-          case when data is not null then bytes end as data_bytes,
-          (extract(epoch from created_at) * 1000000)::bigint as micros
+    return await transaction(
+      (tx) => tx<FetchedEvent[]>`
+        select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
+          statement, case when bytes <= ${eventBytesMax} then data::text end as data,
+          case when data is not null then bytes end as "dataBytes",
+          (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros"
         from pg2kafka.parked_events where id = any(${arrayText(ids)}::bigint[]) order by id`,
     );
-    return rows.map(toEvent);
   }
 
   /** Empty what is delivered and no longer written to. @returns bytes given back */
@@ -601,31 +602,33 @@ interface StepRow {
   target: string | null;
 }
 
-interface EventRow {
-  id: string;
-  uuid: string;
-  external_id: string | null;
-  table_schema: string;
-  table_name: string;
-  statement: string;
-  data: string | null;
-  data_bytes: number | null;
-  micros: string;
-  count: string;
+/* How a batch is cut to its bytes: Postgres leaves out what follows events that reach the bound, so
+   one event may come too many, which is left out here. */
+
+/** What is stored is the text, compressed or not, and up to four bytes for its length. */
+const STORED_MORE_BYTES = 4;
+
+function storedBytesMax({ bytesMax, eventsMax }: BatchLimits): number {
+  return bytesMax + eventsMax * STORED_MORE_BYTES;
 }
 
-function toEvent(row: EventRow): FetchedEvent {
-  return {
-    id: BigInt(row.id),
-    uuid: row.uuid,
-    externalId: row.external_id,
-    schema: row.table_schema,
-    table: row.table_name,
-    statement: row.statement,
-    data: row.data,
-    dataBytes: row.data_bytes,
-    createdAtMicros: BigInt(row.micros),
-  };
+/** How many of the first events fit; one always does. */
+function countFitting(
+  events: readonly FetchedEvent[],
+  { bytesMax, eventBytesMax }: BatchLimits,
+): number {
+  let bytes = 0;
+  const tooMany = events.findIndex(({ dataBytes }, index) => {
+    bytes += Math.min(dataBytes ?? 0, eventBytesMax);
+    return bytes > bytesMax && index > 0;
+  });
+  return tooMany < 0 ? events.length : tooMany;
+}
+
+/** Whether Postgres has left out nothing for a bound. */
+function isWhole(events: readonly FetchedEvent[], { bytesMax, eventsMax }: BatchLimits): boolean {
+  const bytes = events.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
+  return events.length < eventsMax && bytes < bytesMax;
 }
 
 /** Postgres' text form of an array of numbers. */
