@@ -42,12 +42,7 @@ export function startScript<Result>(
   const path = (name: string) => new URL(name, import.meta.url).pathname;
   const child = spawn(
     process.execPath,
-    [
-      ...NODE_ARGS,
-      `--import=${path("workers/usage.ts")}`,
-      ...nodeArgs,
-      path(script),
-    ],
+    [...NODE_ARGS, `--import=${path("workers/usage.ts")}`, ...nodeArgs, path(script)],
     {
       env: { PATH: process.env["PATH"], USAGE_FD: String(USAGE_FD), ...env },
       stdio: ["ignore", "pipe", "pipe", "pipe"],
