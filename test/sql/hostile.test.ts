@@ -57,6 +57,62 @@ describe.each(versions)("hostile values on Postgres %i", { timeout: 60_000 }, (v
     ]);
   });
 
+  test("each type is captured as a snapshot has it, also where it is the only one, or the key", async () => {
+    const { sql, database } = pg;
+    const values: Record<string, string> = {
+      timestamptz: "'2024-01-02 12:00:00.5+00'",
+      timestamp: "'2024-01-02 12:00:00.5'",
+      date: "'2024-01-02'",
+      time: "'12:00:00.5'",
+      timetz: "'12:00:00.5+05:30'",
+      interval: "'1 day 02:00'",
+      float4: "0.1::float4 + 0.2::float4",
+      float8: "0.1::float8 + 0.2",
+      bytea: "'\\xdead'",
+      "timestamptz[]": "'{2024-01-02 12:00:00.5+00}'",
+      oid: "1",
+    };
+    const writer = database.connect();
+    await writer.unsafe(`
+      set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'iso_8601';
+      set extra_float_digits = -5; set bytea_output = 'escape'`);
+    for (const [type, value] of Object.entries(values)) {
+      for (const key of ["id", "c"]) {
+        await sql.unsafe(`drop table if exists t; create table t (id int, c ${type})`);
+        await sql.unsafe(
+          `insert into t values (1, ${value}); select pg2kafka.setup('t', '${key}')`,
+        );
+        await writer.unsafe(`insert into t values (1, ${value})`);
+        await writer.unsafe("update t set c = null where c is not null");
+        await writer.unsafe(`update t set c = ${value}`);
+        const [snapshot, insert, , , update, second] = await readEvents(sql);
+        expect(insert, type).toMatchObject({
+          external_id: snapshot!.external_id,
+          data: snapshot!.data,
+        });
+        const { c } = snapshot!.data as { c: unknown };
+        expect([update!.data, second!.data], type).toEqual([{ c }, { c }]);
+        await clearEvents(sql);
+      }
+    }
+  });
+
+  test("a session's own formats stay what they are where columns have changed", async () => {
+    const { sql, database } = pg;
+    await sql.unsafe("create table t (id int primary key); select pg2kafka.setup('t', 'id')");
+    await sql`alter table t add at timestamptz default '2024-01-02 12:00:00+00'`;
+    const writer = database.connect();
+    await writer.unsafe("set timezone = 'Asia/Tokyo'; set datestyle = 'German'");
+    const shown = "select '2024-01-02 12:00+00'::timestamptz::text as at";
+    const before = await writer.unsafe(shown);
+    await writer.begin(async (tx) => {
+      await tx`insert into t values (1)`;
+      expect(await tx.unsafe(shown)).toEqual(before);
+    });
+    expect(await writer.unsafe(shown)).toEqual(before);
+    expect((await readEvents(sql))[0]?.data).toMatchObject({ at: "2024-01-02T12:00:00+00:00" });
+  });
+
   test("created_at is the same moment whatever the writer's time zone", async () => {
     const { sql, database } = pg;
     await sql`create table z (id int)`;
@@ -241,7 +297,10 @@ describe.each(versions)("hostile values on Postgres %i", { timeout: 60_000 }, (v
     const { sql } = pg;
     const names = [
       ..."n o r c one key data pair pair_ old new old_rows new_rows v_columns tg_op".split(" "),
-      ..."v_name v_open v_nested v_relation statement external_id row_to_json id".split(" "),
+      ..."v_name v_mark v_last v_formats v_relation statement external_id row_to_json id".split(
+        " ",
+      ),
+      ..."tg_table_schema tg_table_name tg_relid".split(" "),
       ..."'INSERT' $1 %s %I \\ Capital select user $capture$ $body$ \u{1f600} {\"a\":1}".split(" "),
       `"; drop table x; --`,
       "a\nb\tc",

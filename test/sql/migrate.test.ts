@@ -89,20 +89,20 @@ describe.each(versions)("migrate on Postgres %i", { timeout: 60_000 }, (version)
     await sql.unsafe(
       "create table items (id int primary key); select pg2kafka.setup('items', 'id')",
     );
-    const changed = withChangedFunction("compile_capture", (text) =>
+    const changed = withChangedFunction("compile_statement_captures", (text) =>
       text.replace("  return null;", "  -- compiled anew\n  return null;"),
     );
     expect(await migrate(sql, changed)).toMatchObject({
       migrations: [],
-      functions: ["compile_capture"],
+      functions: ["compile_statement_captures"],
     });
     expect(
-      await sql`select prosrc like '%compiled anew%' as anew from pg_proc where proname = 'enqueue_event_1'`,
+      await sql`select prosrc like '%compiled anew%' as anew from pg_proc where proname = 'enqueue_event_1_insert'`,
     ).toEqual([{ anew: true }]);
     await sql`insert into items values (1)`;
     expect(await readBriefly(sql)).toEqual([["INSERT", "1", { id: "1" }]]);
     const back = await migrate(sql, schema);
-    expect(back.functions).toEqual(["compile_capture"]);
+    expect(back.functions).toEqual(["compile_statement_captures"]);
   });
 
   test("new functions come while writers write: none fails, nothing is lost", async () => {

@@ -9,12 +9,14 @@
    p_single      whether p_old and p_new hold one row each
    p_keep        SQL for whether an UPDATE's row that did not change gets an event all the same
    p_whole       an UPDATE's event has all columns, and each of its rows an event
+   p_unless      SQL for whether p_old and p_new hold more than one row each all the same: then an
+                 UPDATE makes no event
 
    Returns SQL text. It takes no JSON apart: that refuses \u0000 and lone surrogates, and would
    fail the application's write. */
 create or replace function pg2kafka.capture_statement(
   p_operation text, p_columns text[], p_types regtype[], p_external_id text, p_names text, p_old text, p_new text, p_single boolean, p_keep text,
-  p_whole boolean default false
+  p_whole boolean default false, p_unless text default null
 )
 returns text
 language plpgsql
@@ -61,9 +63,9 @@ begin
         %s
       ], ',') || '}' end as data
       from %s
-      offset 0
+      %s
     ) c
-    where (c.data is distinct from '{}' or %s)%s$sql$,
+    where %s(c.data is distinct from '{}' or %s)%s%s$sql$,
     c_head, p_names, case when not p_single then format('%I as pair, ', v_pair) end, v_key, v_fits, v_changes,
     /* Both transition tables are filled in the same order, the order of the changes. A full join
        is never planned as a nested loop, so a plan made for one row serves a million; a large one
@@ -73,7 +75,11 @@ begin
         full join (select row_number() over () as %1$I, r.* from %3$s r) n using (%1$I)$sql$,
       v_pair, p_old, p_new
     ) end,
+    -- Both keep it a subquery. As a condition of its own p_unless would be a node of the plan.
+    case when p_unless is null then 'offset 0' else 'limit 1' end,
+    'case when ' || p_unless || ' then false else ',
     p_keep,
+    case when p_unless is not null then ' end' end,
     case when not p_single then ' order by c.pair' end
   );
 end;

@@ -10,15 +10,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_table regclass := (select relation from pg2kafka.external_id_relations where id = p_id);
-  v_function text := format('pg2kafka.%I', 'enqueue_event_' || p_id);
+  v_function text := 'pg2kafka.enqueue_event_' || p_id;
   v_call text := v_function || '()';
 begin
   perform pg2kafka.drop_triggers(p_id);
   if not pg2kafka.captured_by_row(v_table) then
     perform pg2kafka.create_trigger(v_table, '_open', 'before insert or update or delete', 'for each statement', 'pg2kafka.open_statement()'),
-      pg2kafka.create_trigger(v_table, '_insert', 'after insert', 'referencing new table as new_rows for each statement', v_call),
-      pg2kafka.create_trigger(v_table, '_update', 'after update', 'referencing old table as old_rows new table as new_rows for each statement', v_call),
-      pg2kafka.create_trigger(v_table, '_delete', 'after delete', 'referencing old table as old_rows for each statement', v_call),
+      pg2kafka.create_trigger(v_table, '_insert', 'after insert', 'referencing new table as new_rows for each statement', v_function || '_insert()'),
+      pg2kafka.create_trigger(v_table, '_update', 'after update', 'referencing old table as old_rows new table as new_rows for each statement', v_function || '_update()'),
+      pg2kafka.create_trigger(v_table, '_delete', 'after delete', 'referencing old table as old_rows for each statement', v_function || '_delete()'),
       pg2kafka.create_trigger(v_table, '', 'after truncate', 'for each statement', v_call);
     return;
   end if;

@@ -23,18 +23,25 @@ begin
     from pg2kafka.external_id_relations r
     join pg_catalog.pg_class c on c.oid = r.relation
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    join pg_catalog.pg_proc f on f.proname = 'enqueue_event_' || r.id and f.pronamespace = 'pg2kafka'::regnamespace
     cross join lateral (
       select
-        -- The function is for the table's columns, and its oid, which a restored dump changes.
-        p_all or r.whole_updates <> pg2kafka.wants_whole_updates(r.id) or strpos(f.prosrc, format('%L', c.oid)) = 0 or r.columns <> (
+        -- The functions are for the table's columns, and its oid, which a restored dump changes.
+        p_all or r.whole_updates <> pg2kafka.wants_whole_updates(r.id) or not exists (
+          select from pg_catalog.pg_proc f
+          where f.pronamespace = 'pg2kafka'::regnamespace
+            and f.proname in ('enqueue_event_' || r.id, format('enqueue_event_%s_insert', r.id))
+            and strpos(f.prosrc, format('%L', c.oid)) > 0
+        ) or r.columns <> (
           select json_object(
             array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
           )::text
           from pg_catalog.pg_attribute a
           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
         ) as compile,
-        pg2kafka.captured_by_row(c.oid) <> (f.prosrc not like '%close_statement%') as rebuild,
+        pg2kafka.captured_by_row(c.oid) = exists (
+          select from pg_catalog.pg_trigger t join pg_catalog.pg_proc f on f.oid = t.tgfoid
+          where t.tgrelid = c.oid and f.proname = format('enqueue_event_%s_insert', r.id)
+        ) as rebuild,
         pg2kafka.captured_by_row(c.oid) and exists (
           select from pg2kafka.table_members(c.oid) m where not pg2kafka.has_member_triggers(r.id, m.relation)
         ) as extend

@@ -11,6 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_id integer := (select id from pg2kafka.external_id_relations where relation = p_table);
+  v_suffix text;
 begin
   perform pg2kafka.check_owner(p_table);
   if v_id is null then
@@ -21,6 +22,8 @@ begin
   perform pg2kafka.drop_triggers(v_id);
   perform pg2kafka.end_snapshot(id, 'cancelled') from pg2kafka.table_snapshots where tracked_id = v_id;
   delete from pg2kafka.external_id_relations where id = v_id;
-  execute format('drop function if exists pg2kafka.%I()', 'enqueue_event_' || v_id);
+  foreach v_suffix in array array['', '_insert', '_update', '_delete'] loop
+    execute format('drop function if exists pg2kafka.%I()', concat('enqueue_event_', v_id, v_suffix));
+  end loop;
 end;
 $$;

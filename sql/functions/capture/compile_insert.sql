@@ -1,0 +1,46 @@
+/* The part of a capture function that makes the events of one operation, for the columns that it is
+   made for.
+
+   p_tracked      with these columns, and whole_updates
+   p_operation    INSERT, UPDATE or DELETE
+   p_external_id  to p_keep: see capture_statement()
+
+   Returns plpgsql text. An UPDATE's transition tables have to be paired, row by row; where it
+   changed one row, as most do, there is nothing to pair. So that is tried first: where there is a
+   second row, it makes no event. */
+create or replace function pg2kafka.compile_insert(
+  p_tracked pg2kafka.external_id_relations, p_operation text, p_external_id text, p_names text,
+  p_old text, p_new text, p_single boolean, p_keep text
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_columns text[] := pg2kafka.column_names(p_tracked.columns);
+  v_types regtype[] := (
+    select array_agg(value::regtype order by position)
+    from json_each_text(p_tracked.columns::json) with ordinality as c (key, value, position)
+  );
+  v_insert text := pg2kafka.capture_statement(
+    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, p_keep, p_tracked.whole_updates
+  );
+begin
+  if p_operation <> 'UPDATE' or p_single then
+    return v_insert;
+  end if;
+  return format(
+    $body$%s;
+    if not found and exists (select from %s offset 1) then
+      %s;
+    end if$body$,
+    pg2kafka.capture_statement(
+      p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, p_keep, p_tracked.whole_updates,
+      format('exists (select from %s offset 1)', p_new)
+    ),
+    p_new,
+    v_insert
+  );
+end;
+$$;
