@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import type { Environment } from "../relay/support.ts";
 import type { TestDatabase } from "../support/database.ts";
@@ -16,7 +16,7 @@ const PARTITIONS = 3;
 /** Between two faults. */
 const QUIET_MS_MAX = ofSize({ short: 300, long: 1_500 });
 /** Between two transactions of a writer. */
-const PAUSE_MS_MAX = ofSize({ short: 150, long: 20 });
+const PAUSE_MS_MAX = 150;
 
 /**
  * Make a fault and take it back.
@@ -29,6 +29,7 @@ export type Fault = (trial: Trial) => Promise<boolean>;
 export interface Trial {
   topic: string;
   database: TestDatabase;
+  history: History;
   drains: Drains;
   random: Random;
 }
@@ -57,10 +58,15 @@ export interface TrialOptions extends Mode {
   /** How often each of the faults is made; they come in random order. */
   times: number;
   faults: Record<string, Fault>;
+  /** A fault that is there from the beginning. */
+  first?: Fault;
+  /** What is to be done before all can come to rest. */
+  last?: () => Promise<unknown>;
   /** Settings of the drains. */
   env?: Environment;
   history?: Partial<HistoryOptions>;
-  tally?: TallyOptions;
+  /** Asked for at the end. */
+  tally?: () => TallyOptions;
   /** Default true. */
   isTopicThere?: boolean;
 }
@@ -85,17 +91,25 @@ export async function runTrial(options: TrialOptions): Promise<Tally> {
   const env = { DATABASE_URL: database.url, KAFKA_BROKER: brokers.join(","), DELIVERY: delivery };
   const drains = new Drains({ ...env, ...options.env }, lanes);
   const hits = Object.fromEntries(Object.keys(faults).map((name) => [name, 0]));
+  // Also where it fails: what goes on would be in the way of the next one.
+  onTestFinished(async () => {
+    await Promise.all([history.stopWriters(), drains.stop()]);
+  });
   history.startWriters(WRITERS);
   drains.start();
+  const trial = { topic, database, history, drains, random };
+  if (options.first) expect(await options.first(trial)).toBe(true);
   for (let round = 0; round < times; round++) {
     for (const [name, fault] of shuffled(Object.entries(faults), random)) {
       await sleep(random(QUIET_MS_MAX));
-      if (await fault({ topic, database, drains, random })) hits[name]! += 1;
+      if (await fault(trial)) hits[name]! += 1;
     }
   }
   await history.stopWriters();
+  await drains.stop();
+  await options.last?.();
   await drains.finish();
-  const tally = await history.tally(database.sql, brokers, topic, options.tally);
+  const tally = await history.tally(database.sql, brokers, topic, options.tally?.());
   const ends = Object.fromEntries(drains.ends);
   console.log(JSON.stringify({ seed: SEED, delivery, lanes, times, hits, ...tally, ends }));
   const { lost, invented, inverted, repeated } = tally;
