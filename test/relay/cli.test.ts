@@ -80,9 +80,9 @@ describe("npm run drain", () => {
     onTestFinished(() => network.stop());
     url.port = String(network.port);
     const times = { REQUEST_TIMEOUT_MS: "1000", MARGIN_MS: "1500", TIMEOUT_MS: "3000" };
-    const env = envFor({ DATABASE_URL: url.href, LINGER: "true", ...times });
+    const env = envFor({ DATABASE_URL: url.href, ...times });
     const { finished } = startCommand("drain", env);
-    const isQuestion = (bytes: Buffer) => bytes.includes("pg2kafka.has_work");
+    const isQuestion = (bytes: Buffer) => bytes.includes("pg2kafka.read_state");
     expect(await network.catchRequest(isQuestion, "half", 20_000)).toBe(true);
     network.lose();
     expectOneLine(await finished, /TIME_UP/);
