@@ -15,7 +15,7 @@ const ALL_AWAY_MS = 120_000;
 /** Time for replicas to catch up after a broker was away. */
 const CATCH_UP_MS = 1_500;
 /** For a request to a broker that leads a partition. */
-const CATCH_MS = 5_000;
+const CATCH_MS = 15_000;
 
 const server = useDatabase();
 const networks: Network[] = [];
