@@ -10,6 +10,7 @@ import { type Fault, MODES, runTrial, SEED, type Trial } from "./trial.ts";
 const TIMES = ofSize({ short: 1, long: 2 });
 /** A request's timeout is 1.5 s, a lease 5 s: this is for shorter and for longer. */
 const AWAY_MS_MAX = ofSize({ short: 1_000, long: 8_000 });
+const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 const DELAY_MS_MAX = 300;
 /** For a request of the kind that is to be hit. */
 const CATCH_MS = 30_000;
@@ -99,23 +100,27 @@ function faultsOf(
   return Object.fromEntries(faults);
 }
 
-test.each(MODES)(`the network fails, $delivery, lanes: $lanes (seed ${SEED})`, async (mode) => {
-  const url = new URL(server.database.url);
-  const toPostgres = await startProxy(Number(url.port));
-  onTestFinished(() => toPostgres.stop());
-  url.port = String(toPostgres.port);
-  const isLast = isKafka(mode.delivery === "exactly-once" ? "end transaction" : "produce");
-  const { repeated } = await runTrial({
-    ...mode,
-    database: server.database,
-    brokers: kafka.bootstrap,
-    times: TIMES,
-    env: { DATABASE_URL: url.href },
-    faults: {
-      ...faultsOf("Kafka", toKafka, isLast),
-      ...faultsOf("Postgres", toPostgres, isQuery("pg2kafka.settle")),
-    },
-  });
-  // A batch whose answer is lost is sent again.
-  if (mode.delivery === "at-least-once") expect(repeated).toBeGreaterThan(0);
-});
+test.each(MODES)(
+  `the network fails, $delivery, lanes: $lanes (seed ${SEED})`,
+  async (mode) => {
+    const url = new URL(server.database.url);
+    const toPostgres = await startProxy(Number(url.port));
+    onTestFinished(() => toPostgres.stop());
+    url.port = String(toPostgres.port);
+    const isLast = isKafka(mode.delivery === "exactly-once" ? "end transaction" : "produce");
+    const { repeated } = await runTrial({
+      ...mode,
+      database: server.database,
+      brokers: kafka.bootstrap,
+      times: TIMES,
+      env: { DATABASE_URL: url.href },
+      faults: {
+        ...faultsOf("Kafka", toKafka, isLast),
+        ...faultsOf("Postgres", toPostgres, isQuery("pg2kafka.settle")),
+      },
+    });
+    // A batch whose answer is lost is sent again.
+    if (mode.delivery === "at-least-once") expect(repeated).toBeGreaterThan(0);
+  },
+  TIMEOUT_MS,
+);
