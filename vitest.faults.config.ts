@@ -1,7 +1,15 @@
 import { defineConfig } from "vitest/config";
 
-/** What has no short form in `npm test`. */
-export const ONLY_LONG = ["test/faults/transactions.test.ts"];
+/**
+ * What has no short form in `npm test`, because its servers take too long for that. There these are
+ * shown one by one: test/core/producer.test.ts, test/relay/relay.test.ts.
+ */
+export const ONLY_LONG = [
+  "test/faults/brokers.test.ts",
+  "test/faults/disk-full.test.ts",
+  "test/faults/topics.test.ts",
+  "test/faults/transactions.test.ts",
+];
 
 /** All faults in their long form: what takes minutes. */
 export default defineConfig({

@@ -5,6 +5,7 @@ import { connectDatabase } from "../core/postgres/database.ts";
 import { migrate } from "../core/postgres/migrate.ts";
 import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
+import { withinTime } from "../time-limit.ts";
 import { runConfigured } from "./run.ts";
 
 const USAGE = `Usage: DATABASE_URL=... KAFKA_BROKER=host:port[,host:port] npm run drain
@@ -18,6 +19,9 @@ passed. The last line on standard error is a summary, as JSON.
 
 All settings: see the README. Exit code 0: the queue is empty, the time was up,
 another drain is at work, or the drain is paused; 1: it could not work.`;
+
+/** For what was begun in time, to be settled and told. */
+const ANSWER_MS = 1_000;
 
 await runConfigured(USAGE, async (config) => {
   const startedMs = performance.now();
@@ -34,9 +38,14 @@ await runConfigured(USAGE, async (config) => {
       log("info", "dry run", { messages });
       return 0;
     }
-    const report = await drain(sql, producer, config, schema, startedMs + config.timeoutMs);
-    const isRegular = isRegularStop(report.stopped);
-    log(isRegular ? "info" : "error", "drained", report);
+    let isRegular = false;
+    // Postgres is asked without a time limit: a connection that is lost for good would hold it here.
+    const work = async () => {
+      const report = await drain(sql, producer, config, schema, startedMs + config.timeoutMs);
+      isRegular = isRegularStop(report.stopped);
+      log(isRegular ? "info" : "error", "drained", report);
+    };
+    await withinTime(config.timeoutMs + ANSWER_MS, work, () => {});
     return isRegular ? 0 : 1;
   } finally {
     await Promise.all([producer.close(), sql.end({ timeout: 1 })]);

@@ -2,6 +2,9 @@ import type { DatabaseSettings } from "../core/config/database.ts";
 import { type Config, readConfig } from "../core/config.ts";
 import { describeFailure } from "../core/failure.ts";
 
+/** What is left open then, such as a connection whose other end is gone without a word, is left. */
+const CLOSE_MS = 2_000;
+
 /**
  * Run a command: print `usage` for --help; turn an error into one line on standard error, which says
  * what to do, and a non-zero exit code.
@@ -26,6 +29,8 @@ export async function runCommand(
     const { name, code, message } = describeFailure(error, database);
     process.stderr.write(`${name}${code === "UNKNOWN" ? "" : ` ${code}`}: ${message}\n`);
     process.exitCode = 1;
+  } finally {
+    setTimeout(() => process.exit(), CLOSE_MS).unref();
   }
 }
 

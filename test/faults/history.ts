@@ -51,6 +51,22 @@ export interface HistoryOptions {
   seed: number;
   /** The longest pause of a writer between two transactions. Default 20. */
   pauseMsMax?: number;
+  /** A quarter of the rows get so many characters more, at most. Default none. */
+  noteLengthMax?: number;
+  /** Default true. Only of those that are not deleted each event tells its step by itself. */
+  areRowsDeleted?: boolean;
+}
+
+export interface TallyOptions {
+  /**
+   * The topic was deleted and made again, and was not there when the rows were at these steps (of
+   * rows that are not deleted). What was delivered before is gone with it: for each row a first part
+   * of its changes, and none after these.
+   */
+  goneUpTo?: ReadonlyMap<string, number>;
+  /** Partitions were added: keys have moved, and are in order in each partition (of rows that are
+   *  not deleted). Default false. */
+  isRepartitioned?: boolean;
 }
 
 /** What the audit of a history counts. */
@@ -75,6 +91,8 @@ export class History {
   readonly #random: Random;
   readonly #keys: string[];
   readonly #pauseMsMax: number;
+  readonly #noteLengthMax: number;
+  readonly #areRowsDeleted: boolean;
   readonly #writers: Promise<void>[] = [];
   #isWriting = true;
 
@@ -86,11 +104,14 @@ export class History {
     return history;
   }
 
-  private constructor(url: string, { keys = 20, seed, pauseMsMax = 20 }: HistoryOptions) {
+  private constructor(url: string, options: HistoryOptions) {
+    const { keys = 20, seed, pauseMsMax = 20, noteLengthMax = 0 } = options;
+    this.#areRowsDeleted = options.areRowsDeleted ?? true;
     this.#url = url;
     this.#random = randomFrom(seed);
     this.#keys = Array.from({ length: keys }, (_, index) => `k${index}`);
     this.#pauseMsMax = pauseMsMax;
+    this.#noteLengthMax = noteLengthMax;
   }
 
   /** Start sessions that write until `stopWriters`, and go on when their database is back. */
@@ -113,8 +134,8 @@ export class History {
       await sql.begin(async (transaction) => {
         // In one order for all, so that they wait for each other and never in a circle.
         for (const key of keys.sort()) {
-          const note = isKept ? `note ${this.#random(1_000)} é"\\n` : ROLLED_BACK;
-          await transaction`select change(${key}, ${note}, ${this.#random(4)})`;
+          const note = isKept ? this.#note() : ROLLED_BACK;
+          await transaction`select change(${key}, ${note}, ${this.#kind()})`;
         }
         if (!isKept) throw new Error(ROLLED_BACK);
       });
@@ -124,6 +145,17 @@ export class History {
       this.counts.transactions += 1;
     }
     return isKept;
+  }
+
+  /** 0 deletes the row. */
+  #kind(): number {
+    return this.#areRowsDeleted ? this.#random(4) : 1;
+  }
+
+  #note(): string {
+    const note = `note ${this.#random(1_000)} é"\\n`;
+    if (this.#noteLengthMax === 0 || this.#random(4) > 0) return note;
+    return note + "x".repeat(this.#random(this.#noteLengthMax));
   }
 
   async #write(): Promise<void> {
@@ -144,35 +176,55 @@ export class History {
    * Compare what readers with `read_committed` see in the topic with what was committed, once nobody
    * writes and all is delivered.
    */
-  async tally(sql: Sql, brokers: string[], topic: string): Promise<Tally> {
-    const expected = await sql<{ key: string; change: string }[]>`
-      select key, statement || ' ' || step as change from expected`;
+  async tally(
+    sql: Sql,
+    brokers: string[],
+    topic: string,
+    { goneUpTo, isRepartitioned = false }: TallyOptions = {},
+  ): Promise<Tally> {
+    const expected = await sql<{ key: string; step: number; statement: string }[]>`
+      select key, step::int, statement from expected`;
     const seen = new Set<string>();
+    const first = new Map<string, number>();
     const last = new Map<string, number>();
     const inKafka = new Set<string>();
     let repeated = 0;
     let inverted = 0;
-    for (const { key, value } of await readCommitted(brokers, topic)) {
+    for (const { partition, key, value } of await readCommitted(brokers, topic)) {
       const { uuid, statement, data } = JSON.parse(value);
       if (seen.has(uuid)) {
         repeated += 1;
         continue;
       }
       seen.add(uuid);
-      const before = last.get(key!) ?? 0;
+      const row = isRepartitioned ? `${partition}/${key}` : key!;
+      const before = last.get(row) ?? 0;
       // A DELETE has no data: it is the step after the one before it.
       const step: number = data.step ?? before + 1;
       if (step < before) inverted += 1;
-      last.set(key!, Math.max(step, before));
+      if (!first.has(key!)) first.set(key!, step);
+      last.set(row, Math.max(step, before));
       inKafka.add(`${key} ${statement} ${step} ${data.note === ROLLED_BACK ? ROLLED_BACK : ""}`);
     }
-    const committed = new Set(expected.map(({ key, change }) => `${key} ${change} `));
+    const committed = new Set(expected.map(changeOf));
+    const isGone = ({ key, step }: { key: string; step: number }) =>
+      goneUpTo !== undefined && step <= goneUpTo.get(key)! && step < (first.get(key) ?? step + 1);
     return {
       events: expected.length,
-      lost: [...committed].filter((change) => !inKafka.has(change)).length,
+      lost: expected.filter((change) => !isGone(change) && !inKafka.has(changeOf(change))).length,
       invented: [...inKafka].filter((change) => !committed.has(change)).length,
       repeated,
       inverted,
     };
   }
+
+  /** The last step of each row. */
+  async lastSteps(sql: Sql): Promise<Map<string, number>> {
+    const rows = await sql<{ key: string; step: number }[]>`select key, step::int from steps`;
+    return new Map(rows.map(({ key, step }) => [key, step]));
+  }
+}
+
+function changeOf(change: { key: string; statement: string; step: number }): string {
+  return `${change.key} ${change.statement} ${change.step} `;
 }

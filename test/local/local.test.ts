@@ -264,6 +264,70 @@ describe("the proxy", () => {
     await proxy.stop();
   });
 
+  test("freeze holds back one direction, and tells how much has arrived", async () => {
+    const proxy = await startProxy(targetPort);
+    const { socket, received } = open(proxy.port);
+    proxy.freeze("toClient");
+    socket.write("a");
+    await waitFor(() => proxy.heldBytes("toClient") === 1);
+    expect([proxy.heldBytes("toServer"), received()]).toEqual([0, ""]);
+    proxy.cut();
+    await waitFor(() => socket.closed);
+    expect([proxy.heldBytes("toClient"), received()]).toEqual([0, ""]);
+    await proxy.stop();
+  });
+
+  test("delay keeps the order of what it holds back, and of the end", async () => {
+    const proxy = await startProxy(targetPort);
+    proxy.delay(20);
+    const { socket, received } = open(proxy.port);
+    socket.write("a");
+    await waitFor(() => proxy.heldBytes("toClient") === 1);
+    proxy.delay(0);
+    socket.end("b");
+    await waitFor(() => received() === "ab" && socket.closed);
+    await proxy.stop();
+  });
+
+  test("lose leaves what is open to wait for good, and new connections live", async () => {
+    const proxy = await startProxy(targetPort);
+    const lost = open(proxy.port);
+    lost.socket.write("a");
+    await waitFor(() => lost.received() === "a");
+    proxy.lose();
+    lost.socket.write("b");
+    await waitFor(() => proxy.heldBytes("toServer") === 1);
+    proxy.thaw();
+    const next = open(proxy.port);
+    next.socket.write("c");
+    await waitFor(() => next.received() === "c");
+    expect([lost.received(), lost.socket.closed]).toEqual(["a", false]);
+    await proxy.stop();
+    await waitFor(() => lost.socket.closed);
+  });
+
+  test("a request is caught by half, or when it is answered; the others pass", async () => {
+    const proxy = await startProxy(targetPort);
+    const isMeant = (bytes: Buffer) => bytes.includes("me");
+    const { socket, received } = open(proxy.port);
+    const halved = proxy.catchRequest(isMeant, "half", 10_000);
+    socket.write("you ");
+    await waitFor(() => received() === "you ");
+    socket.write("me12");
+    expect(await halved).toBe(true);
+    expect([proxy.heldBytes("toServer"), received()]).toEqual([2, "you "]);
+    proxy.thaw();
+    await waitFor(() => received() === "you me12");
+    const answered = proxy.catchRequest(isMeant, "answered", 10_000);
+    socket.write("me");
+    expect(await answered).toBe(true);
+    expect([proxy.heldBytes("toClient"), received()]).toEqual([2, "you me12"]);
+    proxy.cut();
+    await waitFor(() => socket.closed);
+    expect(await proxy.catchRequest(isMeant, "half", 1)).toBe(false);
+    await proxy.stop();
+  });
+
   test("cut ends what is open, refuse what comes, and what was open lives on", async () => {
     const proxy = await startProxy(targetPort);
     const first = open(proxy.port);

@@ -1,11 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { freePort } from "../local/port.ts";
+import { startProxy } from "../local/proxy.ts";
 import { createTopic } from "../local/topics.ts";
 import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
-import { type Finished, runCommand } from "./command.ts";
+import { type Finished, runCommand, startCommand } from "./command.ts";
 import { enqueue, enqueueMany, one, receive } from "./support.ts";
 
 const server = useDatabase();
@@ -71,6 +72,20 @@ describe("npm run drain", () => {
       stopped: { code: "KAFKA_UNAVAILABLE" },
     });
     expect(summary().stopped?.message).toContain(broker);
+  });
+
+  test("Postgres is lost without a word: the drain ends by its time, and says so", async () => {
+    const url = new URL(server.database.url);
+    const network = await startProxy(Number(url.port));
+    onTestFinished(() => network.stop());
+    url.port = String(network.port);
+    const times = { REQUEST_TIMEOUT_MS: "1000", MARGIN_MS: "1500", TIMEOUT_MS: "3000" };
+    const env = envFor({ DATABASE_URL: url.href, ...times });
+    const { finished } = startCommand("drain", env);
+    const isQuestion = (bytes: Buffer) => bytes.includes("pg2kafka.read_state");
+    expect(await network.catchRequest(isQuestion, "half", 20_000)).toBe(true);
+    network.lose();
+    expectOneLine(await finished, /TIME_UP/);
   });
 
   test("without KAFKA_BROKER: one line that names it", async () => {

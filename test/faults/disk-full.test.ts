@@ -1,0 +1,66 @@
+import { mkdtempSync, readFileSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, test } from "vitest";
+import { type LocalKafka, startKafka } from "../local/kafka.ts";
+import { useDatabase, waitFor } from "../support/database.ts";
+import { mayMount, moveToSmallDisk, type SmallDisk } from "./small-disk.ts";
+import { type Fault, MODES, runTrial, SEED } from "./trial.ts";
+
+const TIMES = 2;
+const DISK_MB = 48;
+/** For a broker to find its disk full, and to end. */
+const NOTICE_MS = 30_000;
+const AWAY_MS_MAX = 5_000;
+const CATCH_UP_MS = 1_500;
+
+const scratch = mkdtempSync(join(tmpdir(), "pg2kafka-mount-"));
+const isPossible = await mayMount(scratch);
+rmdirSync(scratch);
+
+const server = useDatabase();
+const disks: SmallDisk[] = [];
+let kafka: LocalKafka;
+
+beforeAll(async () => {
+  if (!isPossible) return;
+  kafka = await startKafka({ brokers: 3 });
+  for (const broker of kafka.brokers) {
+    await broker.kill();
+    disks.push(await moveToSmallDisk(join(dirname(broker.logFile), "data"), DISK_MB));
+    await broker.start();
+  }
+});
+afterAll(async () => {
+  for (const broker of kafka?.brokers ?? []) await broker.kill();
+  for (const disk of disks) await disk.remove();
+  await kafka?.stop();
+});
+
+/** A broker whose only disk is full ends itself; those that follow it go on. */
+const diskFull: Fault = async ({ random }) => {
+  const index = random(kafka.brokers.length);
+  const [broker, disk] = [kafka.brokers[index]!, disks[index]!];
+  disk.fill();
+  await waitFor(() => !broker.isRunning(), { timeoutMs: NOTICE_MS });
+  await sleep(random(AWAY_MS_MAX));
+  disk.free();
+  await broker.start();
+  await sleep(CATCH_UP_MS);
+  return readFileSync(broker.logFile, "utf8").includes("No space left on device");
+};
+
+// Only a superuser mounts.
+test.runIf(isPossible).each(MODES)(
+  `brokers' disks are full, $delivery, lanes: $lanes (seed ${SEED})`,
+  async (mode) => {
+    await runTrial({
+      ...mode,
+      database: server.database,
+      brokers: kafka.bootstrap,
+      times: TIMES,
+      faults: { "disk full": diskFull },
+    });
+  },
+);
