@@ -108,6 +108,7 @@ alter table pg2kafka.nested_statements replica identity full;
    state. lanes is an array, an object for each lane of the drain (docs/design.md):
 
      token, leased_until   who holds its lease, and until when
+     server                on which start of the server it was taken, see holds_lease()
      position              up to where everything of the lane's share is delivered
 
    Two partitions take turns, and the older one is emptied. */
