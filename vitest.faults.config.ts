@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** What has no short form in `npm test`. */
-export const ONLY_LONG = ["test/faults/transactions.test.ts"];
+export const ONLY_LONG = ["test/faults/transactions.test.ts", "test/faults/disk.test.ts"];
 
 /** All faults in their long form: what takes minutes. */
 export default defineConfig({

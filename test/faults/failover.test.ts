@@ -19,6 +19,7 @@ const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const FAILOVERS = ofSize({ short: 1, long: 10 });
 const AT_WORK_MS = ofSize({ short: 1_000, long: 4_000 });
 
+const MODES = ofSize({ short: ["exactly-once"], long: ["at-least-once", "exactly-once"] });
 const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 
 const cluster = useKafka();
@@ -65,7 +66,7 @@ async function waitForDrain(sql: Sql): Promise<void> {
   );
 }
 
-describe.each(["at-least-once", "exactly-once"])("%s", (delivery) => {
+describe.each(MODES)("%s", (delivery) => {
   test(
     `the primary crashes, and the standby has all that was committed (seed ${SEED})`,
     async () => {

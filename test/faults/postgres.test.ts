@@ -6,9 +6,9 @@ import { useKafka } from "../support/kafka.ts";
 import { ofSize } from "./size.ts";
 import { type Fault, MODES, runTrial } from "./trial.ts";
 
-const TIMES = ofSize({ short: 1, long: 20 });
+const TIMES = ofSize({ short: 1, long: 5 });
 /** How long a fault lasts: of the drains' sessions some begin and end meanwhile. */
-const LASTING_MS_MAX = ofSize({ short: 500, long: 4_000 });
+const LASTING_MS_MAX = ofSize({ short: 500, long: 3_000 });
 const CONNECTIONS_MAX = 30;
 const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 
