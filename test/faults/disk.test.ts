@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, inject, onTestFinished, test } from "vitest";
 import { migrate } from "../../functions/core/postgres/migrate.ts";
 import { startPostgres } from "../local/postgres.ts";
 import { createTopic } from "../local/topics.ts";
@@ -47,7 +47,7 @@ test.skipIf(process.getuid?.() !== 0)(
     const disk = mountDisk();
     const server = await startPostgres({ directory: disk, name: "disk" });
     onTestFinished(() => server.stop("immediate"));
-    const name = "disk_full";
+    const name = `disk_${inject("given").run}`;
     const admin = postgres(server.url, { max: 1 });
     await admin.unsafe(`create database ${name}`);
     await admin.end();

@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Sql } from "postgres";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
 import { createProducer, type Producer } from "../../functions/core/kafka/producer.ts";
 import { migrate } from "../../functions/core/postgres/migrate.ts";
 import { createTopic } from "../local/topics.ts";
@@ -29,7 +29,7 @@ async function startReplicas(options: { synchronous: boolean }) {
   const replicas = await Replicas.start(options);
   onTestFinished(() => replicas.stop());
   // Topics are named after the database: one Kafka is for all tests.
-  const name = `failover_${randomBytes(4).toString("hex")}`;
+  const name = `failover_${inject("given").run}_${randomBytes(2).toString("hex")}`;
   const connect = (options: postgres.Options<Record<string, never>> = {}): Sql => {
     const session = postgres(url, { max: 1, idle_timeout: 0, onnotice: () => {}, ...options });
     onTestFinished(() => session.end({ timeout: 1 }));

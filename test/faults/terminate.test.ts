@@ -111,7 +111,7 @@ async function drainUntil(nth: number, table: string, delivery: string): Promise
   if (step) await server.sql`select pg_terminate_backend(${step.pid})`;
   await turnstile.open();
   const error = await draining;
-  // What goes wrong as the lease is given back, the drain has no words for.
+  // It fails with what Postgres says, and with nothing else.
   expect(error === null || /57P01|CONNECTION_CLOSED/.test(error.code), `${error}`).toBe(true);
   await sql.end({ timeout: 1 });
   return step?.query ?? null;
