@@ -6,7 +6,8 @@ import { defineConfig } from "vitest/config";
  */
 export const ONLY_LONG = [
   "test/faults/brokers.test.ts",
-  "test/faults/disk-full.test.ts",
+  "test/faults/broker-disk.test.ts",
+  "test/faults/postgres-disk.test.ts",
   "test/faults/topics.test.ts",
   "test/faults/transactions.test.ts",
 ];

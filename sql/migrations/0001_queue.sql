@@ -95,10 +95,20 @@ create table pg2kafka.nested_statements (
 create index nested_statements_mark_idx on pg2kafka.nested_statements (mark, after_id);
 comment on table pg2kafka.nested_statements is 'Used within a transaction, for the order of its events; always empty to others';
 
+/* Where a publication is for all tables, Postgres refuses to take or change a row of a table that has
+   no replica identity. Capture takes its own events away to put them in order, in the application's
+   transaction. No index will do: a unique one could fail a write. */
+alter table pg2kafka.outbound_event_queue_0 replica identity full;
+alter table pg2kafka.outbound_event_queue_1 replica identity full;
+alter table pg2kafka.outbound_event_queue_2 replica identity full;
+alter table pg2kafka.outbound_event_queue_3 replica identity full;
+alter table pg2kafka.nested_statements replica identity full;
+
 /* What the drain has done, appended, never updated: the entry with the highest number is the
    state. lanes is an array, an object for each lane of the drain (docs/design.md):
 
      token, leased_until   who holds its lease, and until when
+     server                on which start of the server it was taken, see holds_lease()
      position              up to where everything of the lane's share is delivered
 
    Two partitions take turns, and the older one is emptied. */

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Sql } from "postgres";
+import { readCommitted as transact } from "../../functions/core/postgres/database.ts";
 import { readCommitted } from "../support/committed.ts";
 import { type Random, randomFrom } from "../support/random.ts";
 
@@ -131,7 +132,8 @@ export class History {
     const isKept = this.#random(ROLLBACK_EVERY) > 0;
     const keys = this.#keys.filter(() => this.#random(this.#keys.length) < CHANGES_MAX);
     try {
-      await sql.begin(async (transaction) => {
+      // Where the connection is lost, the client's own way ends the process.
+      await transact(sql, async (transaction) => {
         // In one order for all, so that they wait for each other and never in a circle.
         for (const key of keys.sort()) {
           const note = isKept ? this.#note() : ROLLED_BACK;
@@ -159,7 +161,13 @@ export class History {
   }
 
   async #write(): Promise<void> {
-    const sql = postgres(this.#url, { max: 1, connect_timeout: 2, onnotice: () => {} });
+    const sql = postgres(this.#url, {
+      max: 1,
+      connect_timeout: 2,
+      // What these queries throw where the connection is lost, nobody catches.
+      fetch_types: false,
+      onnotice: () => {},
+    });
     while (this.#isWriting) {
       try {
         await this.transact(sql);

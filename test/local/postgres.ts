@@ -1,4 +1,4 @@
-import { chownSync, mkdtempSync, rmSync } from "node:fs";
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
@@ -23,6 +23,11 @@ export interface PostgresOptions {
   name?: string;
   /** Where the data directory is made. Default the system's temporary directory. */
   directory?: string;
+  /** The data directory of a server that is stopped, or a copy of one; it is copied. Default: one as
+   *  initdb leaves it. */
+  from?: string;
+  /** Start as a standby, which follows the server of this URL; `from` is a copy of its data. */
+  standbyOf?: string;
   /** Leave the data directory when the server stops. Default false. */
   keep?: boolean;
 }
@@ -37,8 +42,9 @@ export interface LocalPostgres {
   readonly dataDir: string;
   /** Stop the server (default `fast`) and remove its data. Again: nothing. */
   stop(mode?: StopMode): Promise<void>;
-  /** Stop the server (default `fast`) and start it on the same port and data. */
-  restart(mode?: StopMode): Promise<void>;
+  /** Stop the server (default `fast`) and start it on the same port and data.
+   *  @param meanwhile what to do to its data before it starts */
+  restart(mode?: StopMode, meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 /**
@@ -95,7 +101,11 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Loca
   let child: Child;
   try {
     if (user) chownSync(home, user.uid, user.gid);
-    await runAs(undefined, "cp", ["-Rp", template, dataDir]);
+    await copyData(options.from ?? template, dataDir);
+    if (options.standbyOf) {
+      writeFileSync(join(dataDir, "standby.signal"), "");
+      settings["primary_conninfo"] = `${options.standbyOf}?application_name=${name}`;
+    }
     child = await start();
   } catch (error) {
     remove();
@@ -113,11 +123,18 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Loca
       await child.stop(STOP_SIGNALS[mode]);
       remove();
     },
-    async restart(mode = "fast") {
+    async restart(mode = "fast", meanwhile = async () => {}) {
       await child.stop(STOP_SIGNALS[mode]);
+      await meanwhile();
       child = await start();
     },
   };
+}
+
+/** Copy the data directory of a server that is stopped, in place of what is there. */
+export async function copyData(from: string, to: string): Promise<void> {
+  rmSync(to, { recursive: true, force: true });
+  await runAs(undefined, "cp", ["-Rp", from, to]);
 }
 
 /** @throws the last refusal when the server has ended, or has not answered within 30 s */

@@ -25,6 +25,8 @@ export interface Proxy {
   refuse(): void;
   /** Take new connections again. */
   accept(): void;
+  /** Lead new connections to another server on 127.0.0.1; those that are open live on. */
+  redirect(targetPort: number): void;
   /** Forward each piece so much later, in both directions. */
   delay(ms: number): void;
   /** Bytes that have arrived, of connections that are open, and were not forwarded. */
@@ -75,6 +77,7 @@ interface Held {
 export async function startProxy(targetPort: number): Promise<Proxy> {
   const links = new Set<Link>();
   const frozen = new Set<Direction>();
+  let port = targetPort;
   let isRefusing = false;
   let delayMs = 0;
   let trap: Trap | null = null;
@@ -85,7 +88,7 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
       client.destroy();
       return;
     }
-    const target = connect({ port: targetPort, host: "127.0.0.1", allowHalfOpen: true });
+    const target = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
     const held = { toServer: [], toClient: [] };
     const link: Link = { sockets: [client, target], held, isCaught: false, isLost: false };
     links.add(link);
@@ -186,6 +189,9 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     },
     accept() {
       isRefusing = false;
+    },
+    redirect(targetPort) {
+      port = targetPort;
     },
     delay(ms) {
       delayMs = ms;

@@ -51,4 +51,22 @@ describe.each(versions)("logical replication into tracked tables, Postgres %i", 
       return rows.length > 0;
     });
   });
+
+  test("a publication for all tables refuses no write, also where events change their order", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create publication everything for all tables;
+      create table items (id int primary key, a text);
+      select pg2kafka.setup('items', 'id');
+      create function complete() returns trigger language plpgsql as $$
+      begin
+        update items set a = 'complete' where id = new.id;
+        return null;
+      end;
+      $$;
+      create trigger complete after insert on items for each row execute function complete();
+      insert into items values (1, 'x');`);
+    const events = await readEvents(sql);
+    expect(events.map(({ statement }) => statement)).toEqual(["INSERT", "UPDATE"]);
+  });
 });

@@ -662,10 +662,11 @@ export async function unlessLost(settling: Promise<void>): Promise<boolean> {
 }
 
 function leaseLost(cause?: unknown): QueueError {
-  return new QueueError("Another drain has taken over. Its lease had run out on this one.", {
-    code: "LEASE_LOST",
-    cause,
-  });
+  return new QueueError(
+    "The lease is lost: it had run out and another drain has taken over, or the database was " +
+      "restarted, or another server has taken its place. The next drain goes on.",
+    { code: "LEASE_LOST", cause },
+  );
 }
 
 /** More would be parked than allowed. */

@@ -5,7 +5,7 @@
 
    Also true when the drain is to stop for others, and when so many ids were drawn since the
    position that it had better be moved: this function reads all events above it. Null when
-   another drain has the lane. */
+   another drain has the lane, see holds_lease(). */
 create or replace function pg2kafka.has_work(
   p_lane integer, p_lanes integer, p_token bigint, p_delivered pg_snapshot, p_delivered_id bigint
 )
@@ -20,9 +20,9 @@ declare
   c_ids_max constant integer := 10000;
   v_log record;
 begin
-  select is_gathering, lanes -> p_lane ->> 'token' as token into v_log
+  select is_gathering, pg2kafka.holds_lease(lanes, p_lane, p_token) as is_held into v_log
   from pg2kafka.drain_log order by number desc limit 1;
-  if v_log.token::bigint is distinct from p_token then
+  if v_log.is_held is not true then
     return null;
   end if;
   return v_log.is_gathering or pg2kafka.drawn_id() > p_delivered_id + c_ids_max or exists (

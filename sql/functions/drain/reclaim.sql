@@ -31,7 +31,7 @@ begin
   select array_agg(w.delivered) into v_delivered
   from pg2kafka.last_entry() e
   cross join pg2kafka.waiting_spans(e.lanes) w
-  where (e.lanes -> p_lane ->> 'token')::bigint = p_token and not e.restored;
+  where pg2kafka.holds_lease(e.lanes, p_lane, p_token) and not e.restored;
   if v_delivered is null or not pg2kafka.all_delivered(v_partition, v_delivered) then
     return 0;
   end if;

@@ -27,7 +27,8 @@ declare
   -- Who is not first has waited for who was, so each try has brought another lane on.
   c_tries constant integer := 1000;
   v_lane constant jsonb := jsonb_build_object(
-    'token', p_token, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
+    'token', p_token, 'server', pg2kafka.server_started(),
+    'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
     'position', p_position, 'transaction', p_transaction
   );
   v_log record;
@@ -37,7 +38,7 @@ declare
 begin
   for v_try in 1..c_tries loop
     select * into v_log from pg2kafka.last_entry();
-    if v_log.restored or (v_log.lanes -> p_lane ->> 'token')::bigint is distinct from p_token then
+    if v_log.restored or not pg2kafka.holds_lease(v_log.lanes, p_lane, p_token) then
       return null;
     end if;
     v_log.is_gathering := v_log.is_gathering or p_gather;

@@ -75,7 +75,8 @@ begin
       return;
     end if;
     v_lease := jsonb_build_object(
-      'token', v_log.number + 1, 'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
+      'token', v_log.number + 1, 'server', pg2kafka.server_started(),
+      'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
     );
     v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
     if pg2kafka.append_log(v_log.number, v_lanes, v_log.is_gathering) then
