@@ -77,3 +77,44 @@ describe.each(versions)("on Postgres %i, through the drain", (version) => {
     expect(rows).toEqual([{ differing: null }]);
   });
 });
+
+describe("on the newest Postgres", () => {
+  const server = useDatabase(newest);
+
+  test.each(["at-least-once", "exactly-once"])(
+    "10 MB in a row, %s: parked where Kafka takes no more than 8 MB, and the rest goes on",
+    async (delivery) => {
+      const { sql, database } = server;
+      await sql`create table big (id text primary key, value text)`;
+      await sql`select pg2kafka.setup('big', 'id')`;
+      const insert = (id: string, character: string, count: number) =>
+        sql`insert into big values (${id}, repeat(${character}, ${count}))`;
+      await insert("8 MB", "x", 8_380_000);
+      await insert("10 MB", "x", 10_000_000);
+      // Six bytes each in JSON.
+      await insert("2 MB", "\u0001", 2_000_000);
+      await insert("little", '"', 1_000);
+      await sql`update big set value = 'after' where id = '10 MB'`;
+      const topic = `pg2kafka.${database.name}.big`;
+      await createTopic(cluster.brokers, topic, { configs: { "max.message.bytes": "9000000" } });
+      const report = await drainToKafka(database, cluster.brokers, {
+        KAFKA_BROKER: cluster.brokers.join(","),
+        DELIVERY: delivery,
+        MESSAGE_BYTES_MAX: "8388608",
+        REQUEST_BYTES_MAX: "8388608",
+      });
+      expect(report).toMatchObject({ delivered: 2, parked: 3, drained: true });
+      const parked = await sql`select external_id, code from pg2kafka.parked_events order by id`;
+      expect(parked.map(({ external_id, code }) => [external_id, code])).toEqual([
+        ["10 MB", "MESSAGE_TOO_LARGE"],
+        ["2 MB", "MESSAGE_TOO_LARGE"],
+        ["10 MB", "BEHIND_REFUSED"],
+      ]);
+      const read = await readCommitted(cluster.brokers, topic);
+      expect(read.map(({ value }) => JSON.parse(value).data.value)).toEqual([
+        "x".repeat(8_380_000),
+        '"'.repeat(1_000),
+      ]);
+    },
+  );
+});
