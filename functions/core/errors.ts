@@ -2,13 +2,19 @@
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly code = "CONFIG_INVALID";
-  /** One sentence per problem: the setting, its value unless it is secret, its bound. */
+  /** One sentence per problem: the setting, its value without what is secret, its bound. */
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super(`The configuration has ${problems.length} problem(s): ${problems.join(" ")}`);
-    this.problems = problems;
+    const shown = problems.map(withoutLogins);
+    super(`The configuration has ${shown.length} problem(s): ${shown.join(" ")}`);
+    this.problems = shown;
   }
+}
+
+/** A URL with a password may stand in a setting that takes none. */
+function withoutLogins(text: string): string {
+  return text.replaceAll(/\/\/[^\s"]*@/g, "//***@");
 }
 
 /**
