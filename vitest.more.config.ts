@@ -9,6 +9,7 @@ export const MORE = [
   "test/relay/markers.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
+  "test/relay/tls.test.ts",
 ];
 
 export default defineConfig({
