@@ -2,6 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /** Tests of the test servers themselves, and what takes longer than its worth in each run. */
 export const MORE = [
+  "test/dependencies.test.ts",
   "test/local/**/*.test.ts",
   "test/transactions/acls.test.ts",
   "test/transactions/unknown.test.ts",

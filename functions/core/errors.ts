@@ -88,10 +88,15 @@ export class QueueError extends Error {
 /**
  * Why the schema was not installed:
  * - POSTGRES_TOO_OLD: the server lacks what the schema uses
+ * - ENCODING_UNSUPPORTED: the database may hold what is not to be had in UTF-8
  * - MIGRATION_EDITED: a migration differs from what was applied
  * - LOCK_TIMEOUT: a table was in use all the time
  */
-export type MigrationErrorCode = "POSTGRES_TOO_OLD" | "MIGRATION_EDITED" | "LOCK_TIMEOUT";
+export type MigrationErrorCode =
+  | "POSTGRES_TOO_OLD"
+  | "ENCODING_UNSUPPORTED"
+  | "MIGRATION_EDITED"
+  | "LOCK_TIMEOUT";
 
 /** The schema was not installed, or not wholly. */
 export class MigrationError extends Error {
