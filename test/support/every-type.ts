@@ -18,6 +18,7 @@ const OWN_TYPES = `
   create domain public.positive as numeric check (value > 0);
   create domain public.many as public.positive[];
   create domain public.named as public.pair;
+  create domain public.filled as text default 'x' not null;
   create type public.floats as range (subtype = float8);
   create type public.nothing as ();`;
 
@@ -131,6 +132,8 @@ const VALUES: Record<string, readonly string[]> = {
   positive: ["1.10", "1e400"],
   many: ["array[1.10, 2]"],
   _many: [`'{"{1.10,2}",NULL}'`],
+  filled: [`'y"'`],
+  _filled: [`'{y,"z\\""}'`],
   named: [`row(1, 'x "y"')`],
   floats: ["'[-0,Infinity)'"],
   floats_multirange: ["'{[-0,1),(2,)}'"],

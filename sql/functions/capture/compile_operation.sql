@@ -27,9 +27,13 @@ declare
     'select row_to_json(c.*)::text into v_columns from (select r.* from (values (1)) one left join %s r on false) c',
     case p_operation when 'DELETE' then p_old else p_new end
   );
+  -- All columns of the rows, or those that have values.
+  v_all constant boolean := v_columns = pg2kafka.column_names(pg2kafka.table_columns(p_tracked.relation));
+  v_old constant text := case when v_all then p_old else pg2kafka.with_columns(v_columns, p_old) end;
+  v_new constant text := case when v_all then p_new else pg2kafka.with_columns(v_columns, p_new) end;
   v_keep text := case when p_single then 'false' else 'v_mark is not null' end;
   v_insert text := pg2kafka.capture_statement(
-    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, v_keep, p_tracked.whole_updates
+    p_operation, v_columns, v_types, p_external_id, p_names, v_old, v_new, p_single, v_keep, p_tracked.whole_updates
   );
 begin
   if p_operation = 'UPDATE' and not p_single then
@@ -48,7 +52,7 @@ begin
       end if$body$,
       p_new,
       pg2kafka.capture_statement(
-        p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, v_keep, p_tracked.whole_updates
+        p_operation, v_columns, v_types, p_external_id, p_names, v_old, v_new, true, v_keep, p_tracked.whole_updates
       ),
       v_insert
     );
@@ -59,8 +63,10 @@ begin
     else
       %s;
       execute pg2kafka.capture_current_statement(
-        tg_op, pg2kafka.column_names(v_columns),
-        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, %s, %L, %L),
+        tg_op, pg2kafka.stored_columns(pg2kafka.column_names(v_columns), tg_relid),
+        pg2kafka.external_id_column(
+          pg2kafka.stored_columns(pg2kafka.column_names(v_columns), tg_relid), %L, %s, %L, %L
+        ),
         '$1[1], $1[2]', %L, %L, %L, (%s)::text, %L
       ) using %s;
     end if;$body$,
