@@ -2,11 +2,15 @@ import { defineConfig } from "vitest/config";
 
 /** Tests of the test servers themselves, and what takes longer than its worth in each run. */
 export const MORE = [
+  "test/dependencies.test.ts",
   "test/local/**/*.test.ts",
   "test/transactions/acls.test.ts",
   "test/transactions/unknown.test.ts",
+  "test/relay/hostile-values.test.ts",
+  "test/relay/markers.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
+  "test/relay/tls.test.ts",
 ];
 
 export default defineConfig({

@@ -2,13 +2,19 @@
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly code = "CONFIG_INVALID";
-  /** One sentence per problem: the setting, its value unless it is secret, its bound. */
+  /** One sentence per problem: the setting, its value without what is secret, its bound. */
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super(`The configuration has ${problems.length} problem(s): ${problems.join(" ")}`);
-    this.problems = problems;
+    const shown = problems.map(withoutLogins);
+    super(`The configuration has ${shown.length} problem(s): ${shown.join(" ")}`);
+    this.problems = shown;
   }
+}
+
+/** A URL with a password may stand in a setting that takes none. */
+function withoutLogins(text: string): string {
+  return text.replaceAll(/\/\/[^\s"]*@/g, "//***@");
 }
 
 /**
@@ -82,10 +88,15 @@ export class QueueError extends Error {
 /**
  * Why the schema was not installed:
  * - POSTGRES_TOO_OLD: the server lacks what the schema uses
+ * - ENCODING_UNSUPPORTED: the database may hold what is not to be had in UTF-8
  * - MIGRATION_EDITED: a migration differs from what was applied
  * - LOCK_TIMEOUT: a table was in use all the time
  */
-export type MigrationErrorCode = "POSTGRES_TOO_OLD" | "MIGRATION_EDITED" | "LOCK_TIMEOUT";
+export type MigrationErrorCode =
+  | "POSTGRES_TOO_OLD"
+  | "ENCODING_UNSUPPORTED"
+  | "MIGRATION_EDITED"
+  | "LOCK_TIMEOUT";
 
 /** The schema was not installed, or not wholly. */
 export class MigrationError extends Error {

@@ -28,6 +28,7 @@ export function describeFailure(error: unknown, database?: DatabaseSettings): Fa
   };
 }
 
+/** Names come from the application: none may begin a line of its own, or steer a terminal. */
 function onOneLine(text: string): string {
-  return text.replaceAll("\n", " ");
+  return text.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, " ");
 }

@@ -123,11 +123,32 @@ test("no message shows a database's password", () => {
     "mysql://app:hunter2@db/shop",
     "app:hunter2@db",
     "postgres://app:hunter2@db:port/shop",
+    "postgres://app:hunter2%@db/shop",
+    "postgres://app:%ffhunter2@db/shop",
+    // Taken apart elsewhere than meant: the host is `app`, and the port 1.
+    "postgres://app:1/hunter2@db/shop",
+    "postgres://app:1?hunter2@db/shop",
+    "postgres://app:1#hunter2@db/shop",
   ]) {
     const problems = problemsOf({ DATABASE_URL: url });
     expect(problems, url).toHaveLength(1);
     expect(problems[0]).toContain("DATABASE_URL");
     expect(problems[0]).not.toContain("hunter2");
+  }
+});
+
+test("a URL of a database in a setting that takes none is shown without its login", () => {
+  const url = "postgres://app:hunter2@db/shop";
+  const settings = [
+    ...["DATABASE_SECRET_ARN", "DATABASE_AUTH", "DATABASE_HOST", "DATABASE_PORT", "DATABASE_TLS"],
+    ...["DATABASE_CA", "KAFKA_BROKER", "KAFKA_AUTH", "KAFKA_REGION", "KAFKA_CA", "DELIVERY"],
+    ...["LEASE_MS", "TOPIC_TABLES", "TOPIC_CLEANUP", "TOPIC_RETENTION_MS", "COMPRESSION", "LINGER"],
+  ];
+  for (const setting of settings) {
+    const iam = { DATABASE_URL: "", DATABASE_AUTH: "iam", KAFKA_AUTH: "iam" };
+    const problems = problemsOf({ ...iam, [setting]: url }).join(" ");
+    expect(problems).toContain(setting);
+    expect(problems).not.toContain("hunter2");
   }
 });
 

@@ -25,6 +25,27 @@ describe.each(versions)("migrate on Postgres %i", { timeout: 60_000 }, (version)
     await expect(await dumpSchema(pg.sql)).toMatchFileSnapshot("schema.dump.txt");
   });
 
+  test.each(["SQL_ASCII", "WIN1252"])(
+    "a database whose encoding is %s is refused: what has no UTF-8 would hold up the drain",
+    async (encoding) => {
+      const { sql, database } = pg;
+      const name = `${database.name}_${encoding.toLowerCase()}`;
+      await sql.unsafe(
+        `create database ${name} encoding '${encoding}' template template0 locale 'C'`,
+      );
+      const other = database.connect({ database: name });
+      try {
+        await expect(migrate(other, schema)).rejects.toMatchObject({
+          code: "ENCODING_UNSUPPORTED",
+        });
+        expect(await other`select 1 from pg_namespace where nspname = 'pg2kafka'`).toEqual([]);
+      } finally {
+        await other.end();
+        await sql.unsafe(`drop database ${name}`);
+      }
+    },
+  );
+
   test("an empty database gets all of it; again, and nothing is changed", async () => {
     const { sql } = await pg.createDatabase("empty");
     const first = await migrate(sql, schema);

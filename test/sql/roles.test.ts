@@ -2,6 +2,55 @@ import { describe, expect, test } from "vitest";
 import { useDatabase, versions } from "../support/database.ts";
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
+/* Who may call what. Each SECURITY DEFINER function of the schema must be here: it does what its
+   caller could not. */
+const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]> = {
+  drain: [
+    "drawn_id()",
+    "has_work(integer,integer,bigint,pg_snapshot,bigint)",
+    "is_of_share(text,integer,integer)",
+    "read_state(integer,integer)",
+    "reclaim(integer,integer,bigint)",
+    "reclaim_log()",
+    "refresh_captures(boolean)",
+    "settle(integer,bigint,integer,jsonb,jsonb,boolean,jsonb,jsonb,bigint[],integer,bigint)",
+    "snapshot_step(integer,integer,integer,bigint)",
+    "take_lease(integer,integer,integer)",
+  ],
+  operator: [
+    "cancel_snapshot(integer)",
+    "discard(bigint)",
+    "pause()",
+    "pause_snapshot(integer)",
+    "requeue(bigint)",
+    "resume()",
+    "resume_snapshot(integer)",
+    "setup(regclass,text)",
+    "snapshot(regclass,text,text[])",
+    "teardown(regclass)",
+  ],
+  both: ["status(integer)"],
+  // Triggers, which need no right to fire, and what others call with the owner's rights.
+  owner: [
+    "compile_capture(integer)",
+    "create_snapshot_events(regclass)",
+    "create_triggers(integer)",
+    "enqueue_event()",
+    "enqueue_event_1()",
+    "is_compiled_for(regclass,text)",
+    "open_statement()",
+    "restart_snapshots()",
+    "rewind_snapshots()",
+  ],
+};
+
+/** Who may read what; nobody may do more. */
+const READERS: Record<"drain" | "operator" | "writer", readonly string[]> = {
+  drain: ["control", "outbound_event_queue", "parked_events", "snapshots"],
+  operator: ["control", "external_id_relations", "parked", "snapshots"],
+  writer: [],
+};
+
 describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) => {
   const pg = useDatabase(version, { superuser: true });
 
@@ -190,5 +239,102 @@ describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) =
     expect(open).toEqual([]);
     await dropRoles(nobody);
     await clearEvents(sql);
+  });
+
+  test("each role may call and read what it is for, and nothing else in the schema", async () => {
+    const { sql } = pg;
+    await sql`create table items (id int primary key)`;
+    await sql`select pg2kafka.setup('items', 'id')`;
+    const roles = {
+      drain: await createRole("drain"),
+      operator: await createRole("operator"),
+      writer: await createRole("writer"),
+    };
+    const { drain, operator, writer } = roles;
+    await sql.unsafe(`
+      grant all on items to "${writer}";
+      select pg2kafka.grant_drain('"${drain}"'), pg2kafka.grant_operator('"${operator}"');`);
+
+    const functions = await sql<{ name: string; asOwner: boolean; callers: string[] }[]>`
+      select replace(p.oid::regprocedure::text, 'pg2kafka.', '') as name, p.prosecdef as "asOwner",
+        array(
+          select r from unnest(${Object.values(roles)}::text[]) r where has_function_privilege(r, p.oid, 'execute')
+        ) as callers
+      from pg_proc p where p.pronamespace = 'pg2kafka'::regnamespace`;
+    const callable = (role: string) =>
+      functions.filter(({ callers }) => callers.includes(role)).map(({ name }) => name);
+    expect(callable(drain).sort()).toEqual([...CALLERS.drain, ...CALLERS.both].sort());
+    expect(callable(operator).sort()).toEqual([...CALLERS.operator, ...CALLERS.both].sort());
+    expect(callable(writer)).toEqual([]);
+    const decided = new Set(Object.values(CALLERS).flat());
+    expect(functions.filter(({ name, asOwner }) => asOwner && !decided.has(name))).toEqual([]);
+
+    for (const [name, role] of Object.entries(roles) as [keyof typeof READERS, string][]) {
+      const rights = await sql`
+        select c.relname as name, p.privilege
+        from pg_class c
+        cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger', 'usage'])
+          as p (privilege)
+        where c.relnamespace = 'pg2kafka'::regnamespace and case
+          when c.relkind = 'S' then p.privilege in ('usage', 'select', 'update') and has_sequence_privilege(${role}, c.oid, p.privilege)
+          when c.relkind not in ('r', 'p', 'v', 'm', 'f') or p.privilege = 'usage' then false
+          when p.privilege in ('select', 'insert', 'update', 'references') then has_any_column_privilege(${role}, c.oid, p.privilege)
+          else has_table_privilege(${role}, c.oid, p.privilege) end
+        order by 1, 2`;
+      expect([...rights]).toEqual(
+        READERS[name].map((table) => ({ name: table, privilege: "select" })),
+      );
+      const [schema] = await sql`
+        select has_schema_privilege(${role}, 'pg2kafka', 'usage') as usage,
+          has_schema_privilege(${role}, 'pg2kafka', 'create') as create`;
+      expect(schema).toEqual({ usage: name !== "writer", create: false });
+    }
+    await dropRoles(drain, operator, writer);
+  });
+
+  test("an operator tracks and sends its own tables, and deals with what is parked; others' tables it does not touch", async () => {
+    const { sql } = pg;
+    const operator = await createRole("operator");
+    await sql.unsafe(`
+      create table items (id int primary key);
+      create table mine (id int primary key);
+      alter table mine owner to "${operator}";
+      select pg2kafka.setup('items', 'id'), pg2kafka.snapshot('items');
+      select pg2kafka.grant_operator('"${operator}"');
+      insert into pg2kafka.parked_events
+        (id, uuid, external_id, table_schema, table_name, statement, data, created_at, topic, scope, code, reason, retriable)
+      select n, gen_random_uuid(), 'k', 'public', 'items', 'INSERT', '{}', now(), 't', 'key', 'MESSAGE_TOO_LARGE', '', false
+      from generate_series(1, 2) n;`);
+    await as(operator, async () => {
+      await sql`select pg2kafka.setup('mine', 'id')`;
+      await sql`insert into mine values (1)`;
+      const [{ id }] = (await sql`select pg2kafka.snapshot('mine') as id`) as unknown as [
+        { id: number },
+      ];
+      await sql`select pg2kafka.pause_snapshot(${id})`;
+      await sql`select pg2kafka.resume_snapshot(${id})`;
+      await sql`select pg2kafka.cancel_snapshot(${id})`;
+      await sql`select pg2kafka.pause()`;
+      await sql`select pg2kafka.resume()`;
+      expect(await sql`select id from pg2kafka.parked`).toHaveLength(2);
+      expect(await sql`select pg2kafka.requeue(1)`).toEqual([{ requeue: "1" }]);
+      await sql`select pg2kafka.discard(2)`;
+      expect(await sql`select parked from pg2kafka.status()`).toEqual([{ parked: "1" }]);
+      await sql`select pg2kafka.teardown('mine')`;
+      for (const refused of [
+        "select pg2kafka.setup('items', 'id')",
+        "select pg2kafka.teardown('items')",
+        "select pg2kafka.snapshot('items')",
+        "select pg2kafka.pause_snapshot(1)",
+        "select pg2kafka.cancel_snapshot(1)",
+        "select data from pg2kafka.outbound_event_queue",
+        "select data from pg2kafka.parked_events",
+        "select pg2kafka.take_lease(0, 1, 60000)",
+        "delete from pg2kafka.parked_events",
+      ]) {
+        await expect(sql.unsafe(refused), refused).rejects.toMatchObject({ code: "42501" });
+      }
+    });
+    await dropRoles(operator);
   });
 });

@@ -69,8 +69,23 @@ function readUrl(env: Environment, problems: string[]): string {
     );
   } else if (!isUrl) {
     problems.push("DATABASE_URL is not a URL of the form postgres://user@host/database.");
+  } else if (!isEscaped(new URL(text))) {
+    problems.push(
+      "DATABASE_URL has a % that begins no escape, or an @ behind the host: in its user, password " +
+        "and database write % as %25, @ as %40, / as %2F, ? as %3F and # as %23.",
+    );
   }
   return text;
+}
+
+/** Whether a URL was taken apart where its writer meant it: a password may hold what ends one. */
+function isEscaped({ username, password, pathname, search, hash }: URL): boolean {
+  try {
+    for (const part of [username, password, pathname]) decodeURIComponent(part);
+  } catch {
+    return false;
+  }
+  return ![pathname, search, hash].some((part) => part.includes("@"));
 }
 
 function readSecret(

@@ -49,6 +49,13 @@ const MEANINGS: { codes: RegExp; code: string; says: (login: string, text: strin
   },
 ];
 
+/* Errors whose text is about names, rights, resources and the session, as in safe_error.sql. The
+   text of others may quote a row. */
+const TELLS_NO_ROW = /^(0A|25|26|34|3D|3F|40|42|53|54|55|57|58)/;
+
+/** What pg2kafka's own functions say, which quote none. */
+const OWN_TEXT = /^pg2kafka: /;
+
 const LOGINS: Record<DatabaseSettings["kind"], string> = {
   url: "user and password of DATABASE_URL (the secret DatabaseUrl: sst secret set, then deploy)",
   secret: "that the secret of DATABASE_SECRET_ARN holds the user's password as it is now",
@@ -58,9 +65,8 @@ const LOGINS: Record<DatabaseSettings["kind"], string> = {
 };
 
 /**
- * Say what a failure of the database means and which setting to look at. What is not about the
- * connection stays as it is, but for what a server's error holds besides its message: that may
- * be a row.
+ * Say what a failure of the database means and which setting to look at. Of a server's other errors
+ * no more is told than what quotes no row.
  */
 export function explainFailure(error: unknown, settings: DatabaseSettings): unknown {
   const { code, message, hint } = error as { code?: unknown; message?: string; hint?: string };
@@ -88,14 +94,22 @@ export function explainFailure(error: unknown, settings: DatabaseSettings): unkn
     );
   }
   if (!("severity" in error)) return error;
+  return new DatabaseError(`Postgres says ${code}: ${told(code, message ?? "", hint)}`, {
+    code: "DATABASE_REFUSED",
+    cause: error,
+  });
+}
+
+/** What may be told of the server's own words. */
+function told(code: string, message: string, hint: string | undefined): string {
+  if (!TELLS_NO_ROW.test(code) && !OWN_TEXT.test(message)) {
+    return "its text is not shown, for it may quote a row. The server's log has it.";
+  }
   const advice =
     code === "42501"
       ? " Grant what the role lacks: select pg2kafka.grant_drain('role') for the drain."
       : "";
-  return new DatabaseError(
-    `Postgres says ${code}: ${sentence(message ?? "")}${hint ? ` ${sentence(hint)}` : advice}`,
-    { code: "DATABASE_REFUSED", cause: error },
-  );
+  return `${sentence(message)}${hint ? ` ${sentence(hint)}` : advice}`;
 }
 
 function sentence(text: string): string {

@@ -7,6 +7,9 @@ import type { Schema, SqlFile } from "./schema.ts";
 /** The oldest Postgres that has all that sql/ uses: `xid8` and `pg_snapshot` came with 13. */
 const POSTGRES_VERSION_MIN = 13;
 
+/** That of JSON and of Kafka's keys: no other can be had in it whatever was written. */
+const ENCODING = "UTF8";
+
 /** Below Postgres' `deadlock_timeout` of 1 s: a migration steps back before it makes others wait. */
 const LOCK_TIMEOUT_MS = 800;
 const LOCK_TRIES_MAX = 20;
@@ -26,7 +29,7 @@ export interface MigrateReport {
  * all changed functions, so that triggers never run the old ones on new tables; then each table
  * that a Go pg2kafka left behind. Several at once queue up; running again changes nothing.
  *
- * @throws {MigrationError} when the server is too old, or an applied migration was edited
+ * @throws {MigrationError} when the server is too old, the database not UTF8, or an applied migration was edited
  */
 export async function migrate(sql: Sql, schema: Schema): Promise<MigrateReport> {
   await checkServer(sql);
@@ -54,16 +57,25 @@ export async function migrate(sql: Sql, schema: Schema): Promise<MigrateReport> 
 }
 
 async function checkServer(sql: Sql): Promise<void> {
-  const [{ number, name } = { number: 0, name: "" }] = await sql<
-    { number: number; name: string }[]
+  const [{ number, name, encoding } = { number: 0, name: "", encoding: "" }] = await sql<
+    { number: number; name: string; encoding: string }[]
   >`
     select current_setting('server_version_num')::int as number,
-      current_setting('server_version') as name`;
-  if (number >= POSTGRES_VERSION_MIN * 10_000) return;
-  throw new MigrationError(
-    `This is Postgres ${name}; pg2kafka needs ${POSTGRES_VERSION_MIN} or newer. Nothing was changed.`,
-    { code: "POSTGRES_TOO_OLD" },
-  );
+      current_setting('server_version') as name,
+      current_setting('server_encoding') as encoding`;
+  if (number < POSTGRES_VERSION_MIN * 10_000) {
+    throw new MigrationError(
+      `This is Postgres ${name}; pg2kafka needs ${POSTGRES_VERSION_MIN} or newer. Nothing was changed.`,
+      { code: "POSTGRES_TOO_OLD" },
+    );
+  }
+  if (encoding !== ENCODING) {
+    throw new MigrationError(
+      `The database has the encoding ${encoding}; pg2kafka needs ${ENCODING}. A single value that ` +
+        `has no ${ENCODING} would hold up all events. Nothing was changed.`,
+      { code: "ENCODING_UNSUPPORTED" },
+    );
+  }
 }
 
 async function prepare(tx: TransactionSql): Promise<void> {

@@ -1,4 +1,5 @@
-/* The columns of a table as a JSON object of their names and types, in order.
+/* The columns of a table as a JSON object of their names and types, in order, without those that
+   stored_columns() leaves out.
 
    It asks for a row that is not there, whose analysis tells: that sees the table as it is now,
    while the caller's snapshot may show the catalogs as they were before an ALTER TABLE. */
@@ -8,7 +9,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_names text[] := pg2kafka.column_names(pg2kafka.table_columns(p_table));
+  v_names text[] := pg2kafka.stored_columns(pg2kafka.column_names(pg2kafka.table_columns(p_table)), p_table);
   v_types text;
 begin
   execute format(

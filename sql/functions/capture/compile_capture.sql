@@ -25,7 +25,7 @@ begin
   v_tracked.whole_updates := pg2kafka.wants_whole_updates(p_id);
   select attname, attnum into v_external_id, v_tracked.external_id_attnum
   from pg_catalog.pg_attribute
-  where attrelid = v_tracked.relation and not attisdropped and attnum > 0
+  where attrelid = v_tracked.relation and not attisdropped and attnum > 0 and attgenerated <> 'v'
     and (attname = v_tracked.external_id or attnum = v_tracked.external_id_attnum)
   order by attname = v_tracked.external_id desc
   limit 1;

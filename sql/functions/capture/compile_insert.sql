@@ -23,8 +23,12 @@ declare
     select array_agg(value::regtype order by position)
     from json_each_text(p_tracked.columns::json) with ordinality as c (key, value, position)
   );
+  -- All columns of the rows, or those that have values.
+  v_all constant boolean := v_columns = pg2kafka.column_names(pg2kafka.table_columns(p_tracked.relation));
+  v_old constant text := case when v_all then p_old else pg2kafka.with_columns(v_columns, p_old) end;
+  v_new constant text := case when v_all then p_new else pg2kafka.with_columns(v_columns, p_new) end;
   v_insert text := pg2kafka.capture_statement(
-    p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, p_single, p_keep, p_tracked.whole_updates
+    p_operation, v_columns, v_types, p_external_id, p_names, v_old, v_new, p_single, p_keep, p_tracked.whole_updates
   );
 begin
   if p_operation <> 'UPDATE' or p_single then
@@ -36,7 +40,7 @@ begin
       %s;
     end if$body$,
     pg2kafka.capture_statement(
-      p_operation, v_columns, v_types, p_external_id, p_names, p_old, p_new, true, p_keep, p_tracked.whole_updates,
+      p_operation, v_columns, v_types, p_external_id, p_names, v_old, v_new, true, p_keep, p_tracked.whole_updates,
       format('exists (select from %s offset 1)', p_new)
     ),
     p_new,

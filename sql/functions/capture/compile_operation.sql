@@ -29,8 +29,10 @@ begin
     else
       %s;
       %sexecute pg2kafka.capture_current_statement(
-        tg_op, pg2kafka.column_names(v_columns),
-        pg2kafka.external_id_column(pg2kafka.column_names(v_columns), %L, %s, %L, %L),
+        tg_op, pg2kafka.stored_columns(pg2kafka.column_names(v_columns), tg_relid),
+        pg2kafka.external_id_column(
+          pg2kafka.stored_columns(pg2kafka.column_names(v_columns), tg_relid), %L, %s, %L, %L
+        ),
         '$1[1], $1[2]', %L, %L, %L, (%s)::text, %L
       ) using %s;%s
     end if;$body$,

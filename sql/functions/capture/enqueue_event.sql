@@ -12,7 +12,7 @@ set extra_float_digits = '1'
 set bytea_output = 'hex'
 as $$
 declare
-  v_columns text[] := pg2kafka.column_names(pg2kafka.table_columns(tg_relid));
+  v_columns text[] := pg2kafka.stored_columns(pg2kafka.column_names(pg2kafka.table_columns(tg_relid)), tg_relid);
   v_external_id text := (
     select pg2kafka.external_id_column(v_columns, external_id, null, null, null)
     from pg2kafka.external_id_relations where relation = tg_relid

@@ -36,7 +36,7 @@ begin
             array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
           )::text
           from pg_catalog.pg_attribute a
-          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
         ) as compile,
         pg2kafka.captured_by_row(c.oid) = exists (
           select from pg_catalog.pg_trigger t join pg_catalog.pg_proc f on f.oid = t.tgfoid

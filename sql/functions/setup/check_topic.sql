@@ -17,7 +17,7 @@ begin
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where c.oid = p_table;
-  v_topic := replace(concat_ws('.', nullif(v_schema, 'public'), v_table), '.', '_');
+  v_topic := pg2kafka.topic_form(v_schema, v_table);
   -- Of two at once, the second sees here what the first has done.
   perform pg_advisory_xact_lock('pg2kafka.control'::regclass::oid::integer, hashtext(v_topic));
 
@@ -25,7 +25,7 @@ begin
   from pg2kafka.external_id_relations r
   join pg_catalog.pg_class c on c.oid = r.relation
   where r.relation <> p_table
-    and replace(concat_ws('.', nullif(r.table_schema, 'public'), r.table_name), '.', '_') = v_topic;
+    and pg2kafka.topic_form(r.table_schema, r.table_name) = v_topic;
   if v_other is not null then
     raise exception 'pg2kafka: the topics of % and of %, which is tracked already, would differ at most in "." and "_": Kafka refuses that',
       p_table, v_other

@@ -27,11 +27,11 @@ begin
     raise exception 'pg2kafka: table % is not tracked', p_table
     using errcode = 'undefined_object', hint = 'Call pg2kafka.setup() with the table and the column that becomes the key.';
   end if;
-  v_columns := pg2kafka.column_names(pg2kafka.table_columns(p_table));
+  v_columns := pg2kafka.stored_columns(pg2kafka.column_names(pg2kafka.table_columns(p_table)), p_table);
   execute pg2kafka.capture_current_statement(
     'SNAPSHOT', v_columns,
     pg2kafka.external_id_column(v_columns, v_tracked.external_id, p_table, p_table, v_tracked.external_id_attnum),
-    '$1[1], $1[2]', null, format('(select * from %s offset 0)', p_table), true
+    '$1[1], $1[2]', null, p_table::text, true
   ) using (pg_identify_object_as_address('pg_class'::regclass, p_table, 0)).object_names;
 end;
 $$;

@@ -45,6 +45,10 @@ begin
     raise exception 'pg2kafka: table % has no column "%"', p_table, p_external_id
     using errcode = 'undefined_column', hint = 'Pass an existing column as the external id, written as in the table, capitals too.';
   end if;
+  if pg2kafka.stored_columns(array[p_external_id], p_table) is null then
+    raise exception 'pg2kafka: column "%" of table % is a virtual generated column, which has no value in a trigger', p_external_id, p_table
+    using errcode = 'invalid_column_reference', hint = 'Pass another column, or generate it as STORED.';
+  end if;
   perform pg2kafka.check_topic(p_table);
   perform pg2kafka.lock_table(p_table);
 

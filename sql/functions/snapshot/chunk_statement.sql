@@ -40,7 +40,7 @@ begin
   -- As stored: to know that, no value has to be fetched or decompressed.
   select coalesce(string_agg(format('coalesce(pg_column_size(scan.%I), 0)', attname), ' + '), '0') into v_bytes
   from pg_catalog.pg_attribute
-  where attrelid = p_relation and attnum > 0 and not attisdropped and attlen = -1;
+  where attrelid = p_relation and attnum > 0 and not attisdropped and attlen = -1 and attgenerated <> 'v';
 
   return format(
     $sql$with row as materialized (
@@ -64,7 +64,9 @@ begin
       ),
       v_external_id, '$1[1], $1[2]', null,
       format(
-        '(select * from (select * %s and ctid <= (select ctid from last) offset 0) scan where %s)', v_blocks, v_where
+        '(select %s from (select * %s and ctid <= (select ctid from last) offset 0) scan where %s)',
+        (select string_agg(format('scan.%I', name), ', ' order by position) from unnest(v_columns) with ordinality as c (name, position)),
+        v_blocks, v_where
       ),
       true, 'false'
     )
