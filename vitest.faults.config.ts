@@ -1,13 +1,14 @@
 import { defineConfig } from "vitest/config";
 
 /** What has no short form in `npm test`. */
-export const ONLY_LONG = ["test/faults/transactions.test.ts"];
+export const ONLY_LONG = ["test/faults/transactions.test.ts", "test/faults/load.test.ts"];
 
 /** All faults in their long form: what takes minutes. */
 export default defineConfig({
   test: {
     include: ["test/faults/**/*.test.ts"],
     env: { PG2KAFKA_TEST_FAULTS: "long" },
+    reporters: ["default", "./test/faults/table.ts"],
     globalSetup: "test/local/warm-up.ts",
     testTimeout: 1_800_000,
     hookTimeout: 300_000,

@@ -142,18 +142,20 @@ export class History {
 
   /**
    * Compare what readers with `read_committed` see in the topic with what was committed, once nobody
-   * writes and all is delivered.
+   * writes and all is delivered. A SNAPSHOT event is none of the changes, but must show a committed
+   * one, and no earlier one than its row's last.
    */
   async tally(sql: Sql, brokers: string[], topic: string): Promise<Tally> {
-    const expected = await sql<{ key: string; change: string }[]>`
-      select key, statement || ' ' || step as change from expected`;
+    const expected = await sql<{ key: string; step: string; change: string }[]>`
+      select key, step, statement || ' ' || step as change from expected`;
     const seen = new Set<string>();
     const last = new Map<string, number>();
     const inKafka = new Set<string>();
+    const inSnapshots = new Set<string>();
     let repeated = 0;
     let inverted = 0;
     for (const { key, value } of await readCommitted(brokers, topic)) {
-      const { uuid, statement, data } = JSON.parse(value);
+      const { uuid, statement, data }: Change = JSON.parse(value);
       if (seen.has(uuid)) {
         repeated += 1;
         continue;
@@ -161,18 +163,33 @@ export class History {
       seen.add(uuid);
       const before = last.get(key!) ?? 0;
       // A DELETE has no data: it is the step after the one before it.
-      const step: number = data.step ?? before + 1;
+      const step = data.step ?? before + 1;
       if (step < before) inverted += 1;
       last.set(key!, Math.max(step, before));
-      inKafka.add(`${key} ${statement} ${step} ${data.note === ROLLED_BACK ? ROLLED_BACK : ""}`);
+      const rolledBack = data.note === ROLLED_BACK ? ROLLED_BACK : "";
+      if (statement === "SNAPSHOT") inSnapshots.add(`${key} ${step} ${rolledBack}`);
+      else inKafka.add(`${key} ${statement} ${step} ${rolledBack}`);
     }
     const committed = new Set(expected.map(({ key, change }) => `${key} ${change} `));
+    const states = new Set(expected.map(({ key, step }) => `${key} ${step} `));
     return {
       events: expected.length,
-      lost: [...committed].filter((change) => !inKafka.has(change)).length,
-      invented: [...inKafka].filter((change) => !committed.has(change)).length,
+      lost: countOthers(committed, inKafka),
+      invented: countOthers(inKafka, committed) + countOthers(inSnapshots, states),
       repeated,
       inverted,
     };
   }
+}
+
+/** The message's value. */
+interface Change {
+  uuid: string;
+  statement: string;
+  data: { step?: number; note?: string | null };
+}
+
+/** How many of `ones` are not among `others`. */
+function countOthers(ones: ReadonlySet<string>, others: ReadonlySet<string>): number {
+  return [...ones].filter((one) => !others.has(one)).length;
 }
