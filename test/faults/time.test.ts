@@ -15,11 +15,14 @@ import { type Step, stepsOf } from "./steps.ts";
 import { tick } from "./tick.ts";
 
 const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
-const DEADLINES = ofSize({ short: 3, long: 60 });
-const TICKS = ofSize({ short: 16, long: 600 });
+const DEADLINES = ofSize({ short: 2, long: 60 });
+const TICKS = ofSize({ short: 12, long: 600 });
 /** Jumps of Postgres' clock, and runs of processes whose own clock jumps. */
 const JUMPS = ofSize({ short: 60, long: 3_000 });
+const JUMPS_MAX = 20 * JUMPS;
 const RUNS = ofSize({ short: 1, long: 12 });
+/** On a busy machine; it only ends what hangs. */
+const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 const AT_ONCE = 4;
 const TICK_MS_MAX = 3_000;
 /** Of Postgres' clock, in each direction: several turns of the queue's parts, and many leases. */
@@ -37,6 +40,8 @@ const PATIENT: Environment = {
   TIMEOUT_MS: "30000",
   LEASE_MS: "60000",
 };
+/** So much that a batch that has begun is always ended. */
+const UNHURRIED: Environment = { ...PATIENT, MARGIN_MS: "20000" };
 /** A little late, or too late for another request to Kafka. */
 const LATE_MS = [20, Number(PATIENT["MARGIN_MS"]) - Number(PATIENT["REQUEST_TIMEOUT_MS"]) + 20];
 /** On a busy machine a drain may have too little time to get to its step: then with more. */
@@ -73,7 +78,7 @@ async function runTicks(scene: Scene, count: number): Promise<Ticks> {
   const run = async () => {
     while (left > 0) {
       left -= 1;
-      const env = { ...scene.direct, LINGER: String(left % 2 === 0) };
+      const env = { ...scene.direct, ...UNHURRIED, LINGER: String(left % 2 === 0) };
       const { stopped, reclaimedBytes } = await tick(env, scene.random(TICK_MS_MAX));
       const end = stopped?.code ?? "drained";
       ends[end] = (ends[end] ?? 0) + 1;
@@ -84,7 +89,7 @@ async function runTicks(scene: Scene, count: number): Promise<Ticks> {
   return { ends, reclaimed };
 }
 
-describe.each(DELIVERIES)("%s", (delivery) => {
+describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
   const setScene = () =>
     Scene.set(server.database, cluster.brokers, { delivery, lanes: 1, seed: SEED });
   const steps = stepsOf(delivery);
@@ -119,32 +124,40 @@ describe.each(DELIVERIES)("%s", (delivery) => {
     expect(tally).toMatchObject({ ...NOTHING_WRONG, repeated: 0 });
   });
 
-  test(`Postgres' clock jumps ${JUMPS} times while several drains work (seed ${SEED})`, async (context) => {
+  test(`Postgres' clock jumps while several drains work (seed ${SEED})`, async (context) => {
     const scene = await setScene();
     expect(await shiftClock(server.sql)).toBeGreaterThan(4);
     const setting = server.database.connect();
     scene.history.startWriters(2);
+    const ends: Record<string, number> = {};
+    let reclaimed = 0;
+    let jumps = 0;
     let isJumping = true;
     const ticks = (async () => {
-      const all: Ticks[] = [];
-      while (isJumping) all.push(await runTicks(scene, AT_ONCE));
-      return all;
+      while (isJumping) {
+        const ran = await runTicks(scene, AT_ONCE);
+        for (const [end, count] of Object.entries(ran.ends)) ends[end] = (ends[end] ?? 0) + count;
+        reclaimed += ran.reclaimed;
+      }
     })();
-    for (let jumps = 0; jumps < JUMPS; jumps++) {
+    // Until a part of the queue was emptied that has not had its turn by the real clock.
+    while (jumps < JUMPS || (reclaimed === 0 && jumps < JUMPS_MAX)) {
       await setClock(setting, scene.random(2 * SHIFT_S_MAX) - SHIFT_S_MAX);
       await sleep(scene.random(2 * JUMP_EVERY_MS));
+      jumps += 1;
     }
     isJumping = false;
-    const ran = await ticks;
+    await ticks;
     await scene.history.stopWriters();
     // A lease that was taken late in the day lasts until then.
     await setClock(setting, 2 * SHIFT_S_MAX);
     const tally = await scene.finish();
-    const ends: Record<string, number> = {};
-    for (const one of ran)
-      for (const [end, count] of Object.entries(one.ends)) ends[end] = (ends[end] ?? 0) + count;
-    const reclaimed = ran.reduce((sum, one) => sum + one.reclaimed, 0);
-    report(context, { seed: SEED, tried: { jumps: JUMPS, reclaimed }, ...tally, ends });
+    report(context, {
+      seed: SEED,
+      tried: { jumps, "bytes given back": reclaimed },
+      ...tally,
+      ends,
+    });
     expect(reclaimed).toBeGreaterThan(0);
     expect(tally).toMatchObject(NOTHING_WRONG);
     expect(tally.repeated).toBeLessThanOrEqual(repeatedMax);
