@@ -69,6 +69,8 @@ export class Scene {
     const { delivery, lanes, seed } = options;
     this.direct = {
       ...QUICK,
+      // To come to its step on a busy machine as well; startCommand() waits little longer.
+      TIMEOUT_MS: "36000",
       DATABASE_URL: url,
       KAFKA_BROKER: brokers.join(","),
       DELIVERY: delivery,
