@@ -7,6 +7,7 @@ import { defineConfig } from "vitest/config";
 export const ONLY_LONG = [
   "test/faults/brokers.test.ts",
   "test/faults/broker-disk.test.ts",
+  "test/faults/load.test.ts",
   "test/faults/postgres-disk.test.ts",
   "test/faults/topics.test.ts",
   "test/faults/transactions.test.ts",
@@ -17,6 +18,7 @@ export default defineConfig({
   test: {
     include: ["test/faults/**/*.test.ts"],
     env: { PG2KAFKA_TEST_FAULTS: "long" },
+    reporters: ["default", "./test/faults/table.ts"],
     globalSetup: "test/local/warm-up.ts",
     testTimeout: 1_800_000,
     hookTimeout: 300_000,

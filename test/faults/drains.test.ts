@@ -1,48 +1,81 @@
 import { randomInt } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test } from "vitest";
-import { createTopic } from "../local/topics.ts";
+import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
-import { randomFrom } from "../support/random.ts";
-import { Drains } from "./drains.ts";
-import { History } from "./history.ts";
+import { report } from "./report.ts";
+import { DELIVERIES, drawSteps, Scene, untilReached } from "./scene.ts";
 import { ofSize } from "./size.ts";
+import { stepsOf } from "./steps.ts";
 
 const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
-const KILLS = ofSize({ short: 3, long: 200 });
+/** With two deliveries and two numbers of lanes, 200 kills together. */
+const KILLS = ofSize({ short: 3, long: 50 });
+const FREEZES = ofSize({ short: 1, long: 25 });
+/** On a busy machine; it only ends what hangs. */
+const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
+/** Transactions, so that the other drain has work and takes over. */
+const WRITTEN_MEANWHILE = 5;
+
 const server = useDatabase();
 const cluster = useKafka();
 
-test(`a drain is killed again and again (seed ${SEED})`, async () => {
-  const random = randomFrom(SEED);
-  const { sql, database } = server;
-  const topic = `pg2kafka.${database.name}.rows`;
-  await createTopic(cluster.brokers, topic, { partitions: 3 });
-  const history = await History.create(sql, database.url, { seed: SEED });
-  const drains = new Drains({
-    DATABASE_URL: database.url,
-    KAFKA_BROKER: cluster.brokers.join(","),
-  });
-  history.startWriters(4);
-  drains.start();
-  for (let kills = 0; kills < KILLS; kills++) {
-    await sleep(500 + random(2_000));
-    drains.kill();
-  }
-  await drains.freeze(6_000);
-  await history.stopWriters();
-  await drains.finish();
-  const { events, repeated, ...wrong } = await history.tally(sql, cluster.brokers, topic);
-  console.log(
-    JSON.stringify({
-      seed: SEED,
-      events,
-      repeated,
-      ...wrong,
-      ends: drains.ends,
-      ...history.counts,
-    }),
-  );
-  expect(wrong).toEqual({ lost: 0, invented: 0, inverted: 0 });
-});
+const scenes = DELIVERIES.flatMap((delivery) =>
+  ofSize({ short: [1], long: [1, 2] }).map((lanes) => ({ delivery, lanes })),
+);
+
+describe.each(scenes)(
+  "$delivery, lanes: $lanes",
+  { timeout: TIMEOUT_MS },
+  ({ delivery, lanes }) => {
+    const steps = stepsOf(delivery);
+    const setScene = () => {
+      const options = { delivery, lanes, seed: SEED };
+      return Scene.set(server.database, cluster.brokers, options);
+    };
+
+    test(`a drain is killed at ${KILLS} steps (seed ${SEED})`, async (context) => {
+      const scene = await setScene();
+      for (const step of drawSteps(steps, KILLS, scene.random)) {
+        const stop = await scene.stopAt(step);
+        const [victim, ...others] = scene.startDrains();
+        await untilReached(stop, step, victim);
+        victim.kill("SIGKILL");
+        scene.drains.note(await victim.finished);
+        stop.gate.drop();
+        for (const { finished } of others) scene.drains.note(await finished);
+        await scene.waitUntilGone();
+        await scene.expireLeases();
+      }
+      const { ends } = scene.drains;
+      const tally = await scene.finish();
+      report(context, { seed: SEED, tried: KILLS, ...tally, ends: Object.fromEntries(ends) });
+      expect(ends.get("SIGKILL")).toBe(KILLS);
+      expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
+      if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
+    });
+
+    test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async (context) => {
+      const scene = await setScene();
+      for (const step of drawSteps(steps, FREEZES, scene.random)) {
+        const stop = await scene.stopAt(step);
+        const [victim, ...others] = scene.startDrains();
+        await untilReached(stop, step, victim);
+        victim.kill("SIGSTOP");
+        for (const { finished } of others) scene.drains.note(await finished);
+        await scene.expireLeases();
+        await scene.write(WRITTEN_MEANWHILE);
+        await scene.drains.finish();
+        const before = await scene.fingerprint();
+        stop.gate.open();
+        victim.kill("SIGCONT");
+        scene.drains.note(await victim.finished);
+        if (step.isUnderLease) expect(await scene.fingerprint(), step.name).toBe(before);
+      }
+      const { ends } = scene.drains;
+      const tally = await scene.finish();
+      report(context, { seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
+      expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
+      if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
+    });
+  },
+);

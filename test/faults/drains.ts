@@ -3,14 +3,14 @@ import { type Command, type Finished, startCommand } from "../relay/command.ts";
 import type { Environment } from "../relay/support.ts";
 
 /** Short times, so that a fault outlasts some of them and not others. */
-const QUICK: Environment = {
+export const QUICK = {
   REQUEST_TIMEOUT_MS: "1500",
   CONNECTION_TIMEOUT_MS: "1000",
   LEASE_MS: "5000",
   MARGIN_MS: "2000",
   TIMEOUT_MS: "20000",
   BATCH_EVENTS_MAX: "50",
-};
+} satisfies Environment;
 const PAUSE_MS = 200;
 /** Ticks that `finish` allows: each waits for leases and parked events of those that died. */
 const FINISHING_TICKS_MAX = 30;
@@ -55,7 +55,7 @@ export class Drains {
     const other = this.#run(lane, { LINGER: "false" });
     await sleep(ms);
     frozen.kill("SIGCONT");
-    this.#note(await other.finished);
+    this.note(await other.finished);
   }
 
   /** No more are started; those at work end by their own time. */
@@ -76,7 +76,7 @@ export class Drains {
       );
       const ended = await Promise.all(commands.map(({ finished }) => finished));
       ended.forEach((one) => {
-        this.#note(one);
+        this.note(one);
       });
       const isDone = ended.every((one) => {
         const { drained, parked, stopped } = one.summary();
@@ -95,7 +95,7 @@ export class Drains {
   async #repeat(lane: number): Promise<void> {
     while (this.#isRunning) {
       this.#current[lane] = this.#run(lane, { LINGER: "true" });
-      this.#note(await this.#current[lane].finished);
+      this.note(await this.#current[lane].finished);
       await sleep(PAUSE_MS);
     }
   }
@@ -104,7 +104,8 @@ export class Drains {
     return startCommand("drain", { ...this.#env, LANE: String(lane), ...env });
   }
 
-  #note(finished: Finished): void {
+  /** Count how one ended that the caller has started. */
+  note(finished: Finished): void {
     const end = finished.signal ?? codeOf(finished);
     this.ends.set(end, (this.ends.get(end) ?? 0) + 1);
   }

@@ -182,7 +182,8 @@ export class History {
 
   /**
    * Compare what readers with `read_committed` see in the topic with what was committed, once nobody
-   * writes and all is delivered.
+   * writes and all is delivered. A SNAPSHOT event is none of the changes, but must show a committed
+   * one, and no earlier one than its row's last.
    */
   async tally(
     sql: Sql,
@@ -196,10 +197,11 @@ export class History {
     const first = new Map<string, number>();
     const last = new Map<string, number>();
     const inKafka = new Set<string>();
+    const inSnapshots = new Set<string>();
     let repeated = 0;
     let inverted = 0;
     for (const { partition, key, value } of await readCommitted(brokers, topic)) {
-      const { uuid, statement, data } = JSON.parse(value);
+      const { uuid, statement, data }: Change = JSON.parse(value);
       if (seen.has(uuid)) {
         repeated += 1;
         continue;
@@ -208,19 +210,23 @@ export class History {
       const row = isRepartitioned ? `${partition}/${key}` : key!;
       const before = last.get(row) ?? 0;
       // A DELETE has no data: it is the step after the one before it.
-      const step: number = data.step ?? before + 1;
+      const step = data.step ?? before + 1;
       if (step < before) inverted += 1;
       if (!first.has(key!)) first.set(key!, step);
       last.set(row, Math.max(step, before));
-      inKafka.add(`${key} ${statement} ${step} ${data.note === ROLLED_BACK ? ROLLED_BACK : ""}`);
+      const rolledBack = data.note === ROLLED_BACK ? ROLLED_BACK : "";
+      if (statement === "SNAPSHOT") inSnapshots.add(`${key} ${step} ${rolledBack}`);
+      else inKafka.add(`${key} ${statement} ${step} ${rolledBack}`);
     }
     const committed = new Set(expected.map(changeOf));
+    const states = new Set(expected.map(({ key, step }) => `${key} ${step} `));
     const isGone = ({ key, step }: { key: string; step: number }) =>
       goneUpTo !== undefined && step <= goneUpTo.get(key)! && step < (first.get(key) ?? step + 1);
+    const due = expected.filter((change) => !isGone(change)).map(changeOf);
     return {
       events: expected.length,
-      lost: expected.filter((change) => !isGone(change) && !inKafka.has(changeOf(change))).length,
-      invented: [...inKafka].filter((change) => !committed.has(change)).length,
+      lost: countOthers(due, inKafka),
+      invented: countOthers(inKafka, committed) + countOthers(inSnapshots, states),
       repeated,
       inverted,
     };
@@ -235,4 +241,16 @@ export class History {
 
 function changeOf(change: { key: string; statement: string; step: number }): string {
   return `${change.key} ${change.statement} ${change.step} `;
+}
+
+/** The message's value. */
+interface Change {
+  uuid: string;
+  statement: string;
+  data: { step?: number; note?: string | null };
+}
+
+/** How many of `ones` are not among `others`. */
+function countOthers(ones: Iterable<string>, others: ReadonlySet<string>): number {
+  return [...ones].filter((one) => !others.has(one)).length;
 }

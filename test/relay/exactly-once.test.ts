@@ -1,27 +1,14 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { type DrainReport, drain } from "../../functions/core/drain.ts";
 import { createTopic } from "../local/topics.ts";
 import { type CommittedMessage, readCommitted } from "../support/committed.ts";
-import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
+import { newest, schema, useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
-import { startCommand } from "./command.ts";
-import {
-  configFor,
-  drainSession,
-  type Environment,
-  enqueue,
-  expireLeases,
-  kafkaProducer,
-  one,
-} from "./support.ts";
+import { configFor, drainSession, type Environment, enqueue, kafkaProducer } from "./support.ts";
 
 const server = useDatabase(newest, { superuser: true });
 const cluster = useKafka();
 const topic = (table = "t") => `pg2kafka.${server.database.name}.${table}`;
-const KILLS = 6;
-const EVENTS_PER_ROUND = 200;
-const KEYS = 20;
 
 function environment(env: Environment = {}): Environment {
   return { DELIVERY: "exactly-once", KAFKA_BROKER: cluster.brokers.join(","), ...env };
@@ -115,49 +102,3 @@ test("a database that went back is noticed: its events are sent again, and the r
   expect(await drainOnce()).toMatchObject({ delivered: 2, restored: true });
   expect(await keys()).toEqual(["a", "b", "b", "c"]);
 });
-
-test(`killed ${KILLS} times at random moments: each event once, in the order of its key`, async () => {
-  await createTopic(cluster.brokers, topic(), { partitions: 3 });
-  const entries = async () =>
-    (
-      await one<{ number: number }>(
-        server.sql,
-        "select coalesce(max(number), 0)::int as number from pg2kafka.drain_log",
-      )
-    ).number;
-  const env = environment({ DATABASE_URL: server.database.url, BATCH_EVENTS_MAX: "25" });
-  for (let round = 0; round < KILLS; round++) {
-    await server.sql.unsafe(`
-      insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
-      select 'k' || n % ${KEYS}, 't', 'UPDATE', json_build_object('n', n)
-      from generate_series(${round * EVENTS_PER_ROUND}, ${(round + 1) * EVENTS_PER_ROUND - 1}) n`);
-    const before = await entries();
-    const child = startCommand("drain", env);
-    const wanted = before + 2 + Math.floor(Math.random() * 8);
-    await waitFor(async () => (await entries()) > wanted, { timeoutMs: 20_000 });
-    // At a random moment of a batch: not a wait for something to become true.
-    await sleep(Math.random() * 30);
-    child.kill("SIGKILL");
-    await child.finished;
-    await waitFor(async () => {
-      const { count } = await one<{ count: number }>(
-        server.sql,
-        `select count(*)::int as count from pg_stat_activity
-         where application_name = 'pg2kafka' and datname = current_database()`,
-      );
-      return count === 0;
-    });
-    await expireLeases(server.sql);
-  }
-  expect(await drainOnce()).toMatchObject({ drained: true, stopped: null });
-  const numbers = new Map<string | null, number[]>();
-  for (const { key, value } of await messages()) {
-    const ofKey = numbers.get(key) ?? [];
-    numbers.set(key, ofKey);
-    ofKey.push(JSON.parse(value).data.n);
-  }
-  for (const [key, ofKey] of numbers)
-    expect(ofKey, `${key}`).toEqual([...ofKey].sort((a, b) => a - b));
-  const all = [...numbers.values()].flat().sort((a, b) => a - b);
-  expect(all).toEqual(Array.from({ length: KILLS * EVENTS_PER_ROUND }, (_, n) => n));
-}, 120_000);

@@ -13,6 +13,7 @@ import {
 } from "../../functions/core/postgres/queue.ts";
 import {
   newest,
+  pidOf,
   schema,
   type TestDatabase,
   useDatabase,
@@ -708,6 +709,35 @@ describe("the lease", () => {
       "select max(number) as number from pg2kafka.drain_log",
     );
     expect(number).toBe("3001");
+  });
+
+  test("the half of the log that is emptied is not the one that it has come to meanwhile", async () => {
+    const { sql } = server;
+    const queue = createQueue(drainSession(server.database));
+    const lease = await leased(queue);
+    const { position } = await queue.readState();
+    // The next entry, 2048, is the first of its half, where an old one is left.
+    await sql`
+      insert into pg2kafka.drain_log (number, half, system_identifier, lanes, is_gathering)
+      select n, n / 1024 % 2, system_identifier, lanes, is_gathering
+      from pg2kafka.last_entry(), pg_control_system(), unnest('{1000,2047}'::int[]) n`;
+    const { text } = await one<{ text: string }>(
+      sql,
+      "select pg_get_functiondef('pg2kafka.reclaim_log'::regproc) as text",
+    );
+    const pause = "perform pg_advisory_xact_lock(1);\n  execute format('lock";
+    await sql.unsafe(text.replace("execute format('lock", pause));
+    await sql`select pg_advisory_lock(1)`;
+    const session = writer(server.database);
+    const pid = await pidOf(session);
+    const emptying = session`select pg2kafka.reclaim_log()`.execute();
+    await waitUntilBlocked(sql, pid);
+    await queue.settle(lease, 60_000, { position, ...NOTHING }, PARKED_MAX);
+    await sql`select pg_advisory_unlock(1)`;
+    await emptying;
+    expect(await one(sql, "select max(number)::int from pg2kafka.drain_log")).toEqual({
+      max: 2048,
+    });
   });
 
   async function readOneAndPark(queue: Queue): Promise<Position> {
