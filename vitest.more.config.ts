@@ -8,6 +8,7 @@ export const MORE = [
   "test/transactions/unknown.test.ts",
   "test/relay/hostile-values.test.ts",
   "test/relay/markers.test.ts",
+  "test/relay/snapshot.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
   "test/relay/tls.test.ts",
