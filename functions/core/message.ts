@@ -13,6 +13,8 @@ export interface QueueEvent {
   data: string;
   /** Microseconds since the epoch. */
   createdAtMicros: bigint;
+  /** The number of the replay that sends it once more; null when it is sent for the first time. */
+  replay: string | null;
 }
 
 /** A Kafka record before its partition is chosen. */
@@ -48,6 +50,7 @@ export const TRUNCATE = "TRUNCATE";
 const RECORD_BYTES_MAX = 5 + 1 + 10 + 5 + 5 + 5 + 1;
 const HEADER_LENGTHS_BYTES_MAX = 1 + 5;
 const HEADER_NAMES = ["pg2kafka-uuid", "pg2kafka-queue", "pg2kafka-table", "pg2kafka-statement"];
+const REPLAY_HEADER = "pg2kafka-replay";
 const OVERHEAD_BYTES_MAX =
   RECORD_BYTES_MAX +
   HEADER_NAMES.reduce((sum, name) => sum + HEADER_LENGTHS_BYTES_MAX + name.length, 0);
@@ -60,6 +63,7 @@ const OVERHEAD_BYTES_MAX =
  * created_at in RFC 3339 as Go prints it. Key: the external id. Timestamp: created_at.
  * Headers: `pg2kafka-uuid`, `pg2kafka-queue`, `pg2kafka-table` (`schema.table`, quoted as in SQL
  * where that is needed), `pg2kafka-statement`.
+ * A replay sends the same once more, with its number in one more header: `pg2kafka-replay`.
  * A TRUNCATE has no key, `{}` as its data, and goes to every partition.
  *
  * @example
@@ -74,7 +78,7 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
   let timestampMs = formatMs(createdAtMicros);
 
   return (event) => {
-    const { uuid, statement, schema, table } = event;
+    const { uuid, statement, schema, table, replay } = event;
     if (event.createdAtMicros !== createdAtMicros) {
       createdAtMicros = event.createdAtMicros;
       createdAt = formatTime(createdAtMicros);
@@ -105,6 +109,7 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
         "pg2kafka-queue": queueId,
         "pg2kafka-table": names.header,
         "pg2kafka-statement": statement,
+        ...(replay !== null && { [REPLAY_HEADER]: replay }),
       },
       timestampMs,
       broadcast,
@@ -115,7 +120,8 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
         uuid.length +
         queueId.length +
         names.headerBytes +
-        statement.length,
+        statement.length +
+        (replay === null ? 0 : HEADER_LENGTHS_BYTES_MAX + REPLAY_HEADER.length + replay.length),
     };
   };
 }

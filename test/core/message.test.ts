@@ -14,6 +14,7 @@ const snapshot: QueueEvent = {
   statement: "SNAPSHOT",
   data: '{"id":2,"sku":"CM01-B","name":"Blue Coffee Mug"}',
   createdAtMicros: micros("2017-11-02T16:14:36Z", 709_116),
+  replay: null,
 };
 
 function micros(second: string, fraction: number): bigint {
