@@ -5,6 +5,8 @@ export const MORE = [
   "test/local/**/*.test.ts",
   "test/transactions/acls.test.ts",
   "test/transactions/unknown.test.ts",
+  "test/relay/replay-drain.test.ts",
+  "test/relay/replay-model.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
 ];

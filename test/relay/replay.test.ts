@@ -256,6 +256,44 @@ describe.each(versions)("a replay on Postgres %i", (version) => {
     expect(await replayedKeys(2)).toEqual(["late", "early"]);
   });
 
+  test("by several lanes is in order per key, and a TRUNCATE comes where it was", async () => {
+    const { sql } = server;
+    const LANES = 3;
+    const lanes = () =>
+      Promise.all(
+        Array.from({ length: LANES }, (_, lane) =>
+          drain({ LANES: String(LANES), LANE: String(lane), BATCH_EVENTS_MAX: "1000" }),
+        ),
+      );
+    const all = async () => {
+      for (let tick = 0; tick < 20; tick++) {
+        const reports = await lanes();
+        if (reports.every(({ drained, delivered }) => drained && delivered === 0)) return;
+      }
+      throw new Error("The lanes are not through.");
+    };
+    const rows = (from: number, to: number) =>
+      sql.unsafe(`insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+        select n % 40, 't', 'UPDATE', json_build_object('n', n) from generate_series(${from}, ${to}) n`);
+    await rows(1, 6_000);
+    await enqueue(sql, { key: null, statement: "TRUNCATE" });
+    await rows(6_001, 7_000);
+    await all();
+    const before = await receive(cluster.brokers, topicOf("t"));
+    await replay();
+    await all();
+    expect(await replays()).toEqual([{ id: 1, state: "finished", events: 7_001, percent: 100 }]);
+    const again = (await receive(cluster.brokers, topicOf("t"))).slice(before.length);
+    const orders = (messages: typeof again) =>
+      Map.groupBy(messages, ({ key }) => key)
+        .entries()
+        .map(([key, ofKey]) => [key, ofKey.map(({ data }) => data!["n"])] as const);
+    expect(new Map(orders(again))).toEqual(new Map(orders(before)));
+    const truncate = again.findIndex(({ statement }) => statement === "TRUNCATE");
+    expect(again.slice(0, truncate).every(({ data }) => Number(data!["n"]) <= 6_000)).toBe(true);
+    expect(truncate).toBe(6_000);
+  });
+
   test("after a restore goes on, and what was kept and is in the queue again is kept once", async () => {
     const { sql } = server;
     const generation = idleGeneration();
