@@ -7,6 +7,7 @@ export const MORE = [
   "test/transactions/unknown.test.ts",
   "test/relay/replay-drain.test.ts",
   "test/relay/replay-model.test.ts",
+  "test/relay/replay-more.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
 ];

@@ -30,8 +30,8 @@ test(`a replay is what was delivered, once and in order (seed ${SEED})`, async (
     alter table pg2kafka.outbound_event_queue
       alter generation set default (array[${idle}])[1 + (random() < 0.5)::int];
     create table t (k int primary key, v int not null default 0);
-    insert into t select n from generate_series(1, ${ROWS}) n;
-    select pg2kafka.setup('t', 'k')`);
+    select pg2kafka.setup('t', 'k');
+    insert into t select n from generate_series(1, ${ROWS}) n`);
   const reader = await Reader.open(database, undefined, KEEP);
   /** Replay → how many events were delivered when it was begun. */
   const begun = new Map<string, number>();
