@@ -111,6 +111,21 @@ describe("a message", () => {
   });
 });
 
+describe("a message that is sent again", () => {
+  const again = toMessage({ ...snapshot, replay: "4711" });
+  const first = toMessage(snapshot);
+
+  test("is the first one, with the replay's number in one header more", () => {
+    const { "pg2kafka-replay": replay, ...others } = again.headers;
+    expect(replay).toBe("4711");
+    expect({ ...again, headers: others, bytes: 0 }).toEqual({ ...first, bytes: 0 });
+  });
+
+  test("counts the header's bytes", () => {
+    expect(again.bytes - first.bytes).toBeGreaterThanOrEqual("pg2kafka-replay4711".length + 2);
+  });
+});
+
 describe("created_at", () => {
   test.each([
     [709_116, "2017-11-02T16:14:36.709116Z"],
