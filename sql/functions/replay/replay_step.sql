@@ -1,7 +1,8 @@
 /* The next step of a replay: put some delivered events into the queue once more, in the order of
    their first ids, with new ones. Called when everything visible is delivered, or it is a replay's turn.
 
-   p_rows_max, p_bytes_max  bounds on the events, and on their stored data but for the first
+   p_rows_max, p_bytes_max  bounds on the ids looked at, however few are wanted; and on the stored data
+                            of the events but for the first
 
    Returns one row:
      is_left     there are replays to go on with
@@ -24,8 +25,6 @@ set enable_bitmapscan = off
 set jit = off
 as $$
 declare
-  -- So many are looked at, however few are wanted.
-  c_ids_max constant integer := 20000;
   v_id smallint;
   v_replay pg2kafka.event_replays;
   v_end_id bigint;
@@ -62,24 +61,23 @@ begin
     select id from (
       (
         select id from pg2kafka.delivered_events
-        where id > v_replay.last_id and id <= v_replay.until_id order by id limit c_ids_max
+        where id > v_replay.last_id and id <= v_replay.until_id order by id limit p_rows_max
       )
       union all
       (
         select id from pg2kafka.outbound_event_queue
-        where id > v_replay.last_id and id <= v_replay.until_id and generation >= 0 order by id limit c_ids_max
+        where id > v_replay.last_id and id <= v_replay.until_id and generation >= 0 order by id limit p_rows_max
       )
     ) e
-    order by id offset c_ids_max - 1 limit 1
+    order by id offset p_rows_max - 1 limit 1
   ) c;
 
   with event as materialized (
     select e.*, row_number() over w as nth, sum(pg_column_size(data)) over w as bytes
     from pg2kafka.replayable_events(v_replay, v_end_id) e
     window w as (order by id)
-    order by id limit p_rows_max + 1
   ), taken as materialized (
-    select * from event where nth <= p_rows_max and (nth = 1 or coalesce(bytes, 0) <= p_bytes_max)
+    select * from event where nth = 1 or coalesce(bytes, 0) <= p_bytes_max
   ), made as (
     insert into pg2kafka.outbound_event_queue
       (generation, uuid, external_id, table_schema, table_name, statement, data, created_at)
