@@ -91,11 +91,15 @@ function charts({ service, functionNames }: MetricSource): Chart[] {
       title: "Time taken and left",
       rows: [own("DurationMs", { stat: "Maximum" }), own("TimeLeftMs", { stat: "Minimum" })],
     },
-    { title: "Queue on disk", rows: [own("QueueBytes", { stat: "Maximum" })] },
+    {
+      title: "Queue on disk, and what is kept of the delivered",
+      rows: [own("QueueBytes", { stat: "Maximum" }), own("KeptBytes", { stat: "Maximum" })],
+    },
     {
       title: "Rows that snapshots have still to read",
       rows: [own("SnapshotRowsLeft", { stat: "Maximum" })],
     },
+    { title: "Events sent once more", rows: [own("Replayed", { stat: "Sum" })] },
   ];
 }
 

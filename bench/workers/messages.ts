@@ -28,6 +28,7 @@ export function makeMessages(namespace: string, count: number): Message[] {
       statement: "INSERT",
       data,
       createdAtMicros,
+      replay: null,
     });
   });
 }

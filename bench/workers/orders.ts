@@ -51,6 +51,7 @@ export function makeOrders(namespace: string, count: number): Message[] {
       statement: below(2) === 0 ? "INSERT" : "UPDATE",
       data,
       createdAtMicros: String(BigInt(createdMs) * 1000n + BigInt(below(1000))),
+      replay: null,
     });
   });
 }

@@ -1,12 +1,12 @@
 import { type DatabaseSettings, readDatabase } from "./config/database.ts";
 import { type Environment, readChoice, readFlag } from "./config/environment.ts";
 import { readBrokers, readIam } from "./config/kafka.ts";
-import { readNumbers } from "./config/numbers.ts";
+import { type NumberName, readNumbers } from "./config/numbers.ts";
 import { readTables, readTopicCreation, type TableName } from "./config/topics.ts";
 import { ConfigError } from "./errors.ts";
 import { COMPRESSIONS } from "./kafka/compression.ts";
 import type { ProducerSettings, TopicCreation } from "./kafka/settings.ts";
-import type { BatchLimits, ParkedLimits } from "./postgres/queue.ts";
+import type { BatchLimits, KeepLimits, ParkedLimits } from "./postgres/queue.ts";
 
 /** Bounds of one invocation of the relay. */
 export interface RelayLimits {
@@ -14,11 +14,15 @@ export interface RelayLimits {
   parked: ParkedLimits;
   leaseMs: number;
   requestTimeoutMs: number;
-  /** Percent of the batches that go to snapshots of tables while there are live events. */
+  /** Delivered events that are kept for replays; null for none. */
+  keep: KeepLimits | null;
+  /** Percent of the batches that go to snapshots of tables, and to replays, while there are live events. */
   snapshotShare: number;
   /** Of the invocation's time, kept to settle and to answer. */
   marginMs: number;
 }
+
+const HOUR_MS = 3_600_000;
 
 const DELIVERIES = ["at-least-once", "exactly-once"] as const;
 
@@ -79,6 +83,7 @@ export function readConfig(env: Environment): Config {
         eventBytesMax: numbers.MESSAGE_BYTES_MAX,
       },
       parked: { eventsMax: numbers.PARKED_EVENTS_MAX, bytesMax: numbers.PARKED_BYTES_MAX },
+      keep: numbers.KEEP_HOURS > 0 ? readKeep(numbers) : null,
       leaseMs: numbers.LEASE_MS,
       requestTimeoutMs: numbers.REQUEST_TIMEOUT_MS,
       snapshotShare: numbers.SNAPSHOT_SHARE,
@@ -99,4 +104,8 @@ export function readConfig(env: Environment): Config {
     },
     topics: { tables, creation },
   };
+}
+
+function readKeep({ KEEP_HOURS, KEEP_BYTES_MAX }: Record<NumberName, number>): KeepLimits {
+  return { keepMs: KEEP_HOURS * HOUR_MS, bytesMax: KEEP_BYTES_MAX };
 }

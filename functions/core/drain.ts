@@ -30,7 +30,7 @@ export async function drain(
 ): Promise<DrainReport> {
   const startedMs = performance.now();
   const { limits, lane, lanes, linger } = config;
-  const queue = createQueue(sql, config);
+  const queue = createQueue(sql, config, limits.keep);
   const state = await readState(queue, schema);
   await queue.refreshCaptures();
   const toMessage = messageFormat({ ...state, namespace: config.namespace });

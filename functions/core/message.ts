@@ -15,6 +15,8 @@ export interface QueueEvent {
   data: string | null;
   /** Microseconds since the epoch in decimal digits. */
   createdAtMicros: string;
+  /** The number of the replay that sends it once more; null when it is sent for the first time. */
+  replay: number | null;
 }
 
 /** A Kafka record before its partition is chosen. */
@@ -52,6 +54,9 @@ export const TRUNCATE = "TRUNCATE";
 const RECORD_BYTES_MAX = 5 + 1 + 10 + 5 + 5 + 5 + 1;
 const HEADER_LENGTHS_BYTES_MAX = 1 + 5;
 const HEADER_NAMES = ["pg2kafka-uuid", "pg2kafka-queue", "pg2kafka-table", "pg2kafka-statement"];
+const REPLAY_HEADER = "pg2kafka-replay";
+/** A replay's number is a smallint. */
+const REPLAY_BYTES_MAX = HEADER_LENGTHS_BYTES_MAX + REPLAY_HEADER.length + "32767".length;
 const OVERHEAD_BYTES_MAX =
   RECORD_BYTES_MAX +
   HEADER_NAMES.reduce((sum, name) => sum + HEADER_LENGTHS_BYTES_MAX + name.length, 0);
@@ -64,6 +69,7 @@ const OVERHEAD_BYTES_MAX =
  * created_at in RFC 3339 as Go prints it. Key: the external id. Timestamp: created_at.
  * Headers: `pg2kafka-uuid`, `pg2kafka-queue`, `pg2kafka-table` (`schema.table`, quoted as in SQL
  * where that is needed), `pg2kafka-statement`.
+ * A replay sends the same once more, with its number in one more header: `pg2kafka-replay`.
  * A TRUNCATE has no key, `{}` as its data, and goes to every partition.
  *
  * @example
@@ -78,7 +84,7 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
   let timestampMs = formatMs(0n);
 
   return (event) => {
-    const { uuid, statement, schema, table } = event;
+    const { uuid, statement, schema, table, replay } = event;
     if (event.createdAtMicros !== createdAtMicros) {
       createdAtMicros = event.createdAtMicros;
       const micros = BigInt(createdAtMicros);
@@ -101,17 +107,19 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
       `{"uuid":"${uuid}","external_id":${JSON.stringify(externalId)},"statement":"${statement}",` +
       `"data":${data},"created_at":"${createdAt}"}`;
     const valueBytes = Buffer.byteLength(value);
+    const headers: Record<string, string> = {
+      "pg2kafka-uuid": uuid,
+      "pg2kafka-queue": queueId,
+      "pg2kafka-table": names.header,
+      "pg2kafka-statement": statement,
+    };
+    if (replay !== null) headers[REPLAY_HEADER] = String(replay);
     return {
       topic: names.topic,
       key,
       value,
       valueBytes,
-      headers: {
-        "pg2kafka-uuid": uuid,
-        "pg2kafka-queue": queueId,
-        "pg2kafka-table": names.header,
-        "pg2kafka-statement": statement,
-      },
+      headers,
       timestampMs,
       broadcast,
       bytes:
@@ -121,7 +129,8 @@ export function messageFormat(settings: MessageSettings): (event: QueueEvent) =>
         uuid.length +
         queueId.length +
         names.headerBytes +
-        statement.length,
+        statement.length +
+        (replay === null ? 0 : REPLAY_BYTES_MAX),
     };
   };
 }

@@ -20,6 +20,10 @@ export const METRICS = {
   TimeLeftMs: "Milliseconds",
   /** The queue on the database's disk. */
   QueueBytes: "Bytes",
+  /** Delivered events that are kept, on the database's disk. */
+  KeptBytes: "Bytes",
+  /** Events sent once more for replays. */
+  Replayed: "Count",
   /** Rows that snapshots of tables have still to read: an estimate. */
   SnapshotRowsLeft: "Count",
   /** 1 when the drain could not work, otherwise 0. */

@@ -4,7 +4,7 @@ import type { Batch, QueueState } from "./postgres/queue.ts";
 import { emptyReport, type RelayReport, stop } from "./report.ts";
 import { mayContinue, type Relay } from "./run.ts";
 import { readNext, Session } from "./session.ts";
-import { SnapshotTurns } from "./snapshot.ts";
+import { StepTurns } from "./turns.ts";
 
 /** A drain that ends makes room for one that waits, which finds that out so soon. */
 const LEASE_POLL_MS = 250;
@@ -19,14 +19,14 @@ const LEASE_POLL_MS = 250;
  * @throws what is not foreseen; a Kafka or a lease that is gone ends the report instead
  */
 export async function relay(run: Relay, state: QueueState): Promise<RelayReport> {
-  const { restored, isSnapshotting } = state;
-  const report = { ...emptyReport(), restored, isSnapshotting };
+  const { restored, isSnapshotting, isReplaying } = state;
+  const report = { ...emptyReport(), restored, isSnapshotting, isReplaying };
   if (!(await hasWork(run, state, report)) && !run.linger) return { ...report, drained: true };
-  const snapshots = new SnapshotTurns(run, report);
+  const steps = new StepTurns(run, report);
   let isPatient = run.linger;
   while (mayContinue(run, state.isPaused, report)) {
     const held = await run.queue.takeLease(run.limits.leaseMs);
-    if (held) isPatient = await work(run, new Session(run, held, report), snapshots, report);
+    if (held) isPatient = await work(run, new Session(run, held, report), steps, report);
     else if (isPatient) await sleep(LEASE_POLL_MS);
     else return stop(report, "LEASED", "Another drain is at work.");
     if (!isPatient || report.stopped) break;
@@ -43,13 +43,17 @@ async function hasWork(
   const oneEvent = { ...limits.batch, eventsMax: 1 };
   const first = await readNext(queue, state.position, "0", oneEvent, state.share);
   report.lagMs = lagMs(first);
-  const { isReclaimable, restored, isRearranged, isSnapshotting } = state;
+  const { isReclaimable, restored, isRearranged, isSnapshotting, isReplaying } = state;
   if (first.events.length > 0 || isReclaimable || restored || isRearranged) return true;
-  return isSnapshotting || (await queue.readParked(state.share)).some(({ isOwn }) => isOwn);
+  return (
+    isSnapshotting ||
+    isReplaying ||
+    (await queue.readParked(state.share)).some(({ isOwn }) => isOwn)
+  );
 }
 
 /**
- * Under a lease: send what is visible, and in turns with it the rows of snapshots; with lingering
+ * Under a lease: send what is visible, and in turns with it the steps of snapshots and replays; with lingering
  * wait for more. Then give the lease back.
  *
  * @returns whether to come for another lease: the lanes are to be arranged anew
@@ -57,7 +61,7 @@ async function hasWork(
 async function work(
   run: Relay,
   session: Session,
-  snapshots: SnapshotTurns,
+  steps: StepTurns,
   report: RelayReport,
 ): Promise<boolean> {
   try {
@@ -65,11 +69,11 @@ async function work(
     await session.retryParked();
     for (let isCalled = false; ; isCalled = true) {
       const { batches } = report;
-      const left = await drainVisible(session, snapshots, report);
+      const left = await drainVisible(session, steps, report);
       // What came to nothing was at the end of a span, or another lane's: not to look at it again.
       if (report.drained && isCalled && batches === report.batches) await session.settle({});
       if (session.isToEnd()) return await session.end(left.isBeforeTruncate);
-      if (await snapshots.step(session, left.isPaused)) continue;
+      if (await steps.step(session, left.isPaused)) continue;
       if (report.drained && (await untilWork(run, session))) continue;
       return await session.end(left.isBeforeTruncate);
     }
@@ -84,7 +88,7 @@ async function work(
 /** The data path. @returns what it stopped before */
 async function drainVisible(
   session: Session,
-  snapshots: SnapshotTurns,
+  steps: StepTurns,
   report: RelayReport,
 ): Promise<Batch> {
   const startedMs = performance.now();
@@ -95,7 +99,7 @@ async function drainVisible(
     next.catch(() => {}); // It is awaited below, unless this batch fails first.
     await session.deliver(batch);
     batch = await next;
-    if (session.isToEnd() || snapshots.isDue(session.position)) break;
+    if (session.isToEnd() || steps.isDue(session.position)) break;
   }
   report.busyMs += Math.round(performance.now() - startedMs);
   report.lagMs = lagMs(batch);
@@ -105,6 +109,7 @@ async function drainVisible(
 }
 
 function lagMs({ events }: Batch): number {
-  const oldest = events[0];
+  // What is sent again was in time once.
+  const oldest = events.find(({ replay }) => replay === null);
   return oldest ? Math.max(0, Date.now() - Number(oldest.createdAtMicros) / 1000) : 0;
 }

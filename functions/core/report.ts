@@ -11,6 +11,16 @@ export interface RelayReport {
   snapshotRows: number;
   /** There is more to read for snapshots of tables. */
   isSnapshotting: boolean;
+  /** Delivered events put into the queue once more; they are delivered like others. */
+  replayed: number;
+  /** There is more to be sent again. */
+  isReplaying: boolean;
+  /** Delivered events that were kept, to be sent again when somebody asks. */
+  kept: number;
+  /** KEEP_BYTES_MAX was reached: of those kept, the oldest were dropped before their time. */
+  keepFull: boolean;
+  /** Events left the queue without being kept: somebody reads what would have had to go first. */
+  keepBlocked: boolean;
   /** Repeats are possible: the queue was found in another database cluster than before, or Kafka has
    *  batches that the database does not know. */
   restored: boolean;
@@ -33,6 +43,11 @@ export function emptyReport(): RelayReport {
     busyMs: 0,
     snapshotRows: 0,
     isSnapshotting: false,
+    replayed: 0,
+    isReplaying: false,
+    kept: 0,
+    keepFull: false,
+    keepBlocked: false,
     restored: false,
     drained: false,
     lagMs: 0,

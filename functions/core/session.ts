@@ -12,8 +12,10 @@ import {
   type Position,
   parkedFull,
   type Queue,
+  type ReplayStep,
   type Settlement,
   type Share,
+  type SnapshotLimits,
   type TransactionState,
   unlessLost,
 } from "./postgres/queue.ts";
@@ -23,6 +25,9 @@ import type { Sender } from "./sender.ts";
 
 /** How often space is given back while there is always something to send. */
 const RECLAIM_EVERY_MS = 30_000;
+
+/** Copied in one step: some tens of milliseconds, for which live events wait. */
+const KEEP_ROWS_MAX = 5_000;
 
 /** What one drain does under one lease, and the position it has come to. */
 export class Session {
@@ -37,6 +42,7 @@ export class Session {
   /** What the parked events hold back, and how much more may be parked. */
   #blocked = new Blocked();
   #room: ParkedLimits;
+  #isKeepBlocked = false;
   #reclaimAtMs = performance.now() + RECLAIM_EVERY_MS;
 
   constructor(run: Relay, { lease, position, transaction }: Held, report: RelayReport) {
@@ -101,7 +107,9 @@ export class Session {
     this.#report.delivered += events.length - parked.length;
     this.#report.parked += parked.length;
     if (performance.now() < this.#reclaimAtMs) return;
-    this.#reclaimAtMs += RECLAIM_EVERY_MS;
+    const isKept = await this.keep();
+    if (!isKept) return; // The rest after the next batch: live events wait for one step only.
+    this.#reclaimAtMs = performance.now() + RECLAIM_EVERY_MS;
     await this.reclaim();
   }
 
@@ -142,8 +150,36 @@ export class Session {
     return { position, transaction: this.#transaction, ...nothing, ...settlement };
   }
 
+  /** Make a step of a replay, if one can be made now. */
+  async stepReplay(limits: SnapshotLimits): Promise<ReplayStep> {
+    const {
+      queue,
+      limits: { leaseMs },
+    } = this.#run;
+    return await queue.stepReplay(this.lease, leaseMs, this.#whole({}), limits);
+  }
+
+  /** Keep some delivered events, where that is wanted. @returns whether nothing is left to be kept now */
+  async keep(): Promise<boolean> {
+    const {
+      queue,
+      limits: { keep, batch },
+    } = this.#run;
+    if (keep === null) return true;
+    const step = await queue.keepEvents(this.lease, keep, {
+      rowsMax: KEEP_ROWS_MAX,
+      bytesMax: batch.bytesMax,
+    });
+    this.#isKeepBlocked = step.isBlocked;
+    this.#report.kept += step.events;
+    this.#report.keepFull ||= step.isEarly;
+    this.#report.keepBlocked ||= step.isBlocked;
+    return !step.isLeft;
+  }
+
   async reclaim(): Promise<void> {
-    this.#report.reclaimedBytes += await this.#run.queue.reclaim(this.lease);
+    const keeps = this.#run.limits.keep !== null && !this.#isKeepBlocked;
+    this.#report.reclaimedBytes += await this.#run.queue.reclaim(this.lease, keeps);
   }
 
   mayContinue(isPaused: boolean): boolean {
@@ -159,6 +195,8 @@ export class Session {
   /** Give the lease back. @returns whether to come for another one */
   async end(isBeforeTruncate: boolean): Promise<boolean> {
     await unlessLost(this.settle({ gather: isBeforeTruncate }, 0));
+    let isKept = await this.keep();
+    while (!isKept && hasTime(this.#run)) isKept = await this.keep();
     await this.reclaim();
     const isAlone = this.#run.lane === 0 && this.isToEnd();
     return this.#report.stopped === null && hasTime(this.#run) && (isAlone || this.#run.linger);

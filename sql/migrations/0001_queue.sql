@@ -76,10 +76,14 @@ comment on column pg2kafka.outbound_event_queue.statement is
 comment on column pg2kafka.outbound_event_queue.data is
   'INSERT and SNAPSHOT: the row. UPDATE: the columns that changed. DELETE and TRUNCATE: {}. Null: the row was too large to be captured';
 
+comment on column pg2kafka.outbound_event_queue.generation is
+  'Which of the four partitions; negative: sent again by the replay of this number, in a partition of their own';
+
 create table pg2kafka.outbound_event_queue_0 partition of pg2kafka.outbound_event_queue for values in (0);
 create table pg2kafka.outbound_event_queue_1 partition of pg2kafka.outbound_event_queue for values in (1);
 create table pg2kafka.outbound_event_queue_2 partition of pg2kafka.outbound_event_queue for values in (2);
 create table pg2kafka.outbound_event_queue_3 partition of pg2kafka.outbound_event_queue for values in (3);
+create table pg2kafka.outbound_event_queue_replayed partition of pg2kafka.outbound_event_queue default;
 create index outbound_event_queue_id_idx on pg2kafka.outbound_event_queue (id);
 create index outbound_event_queue_xact_idx on pg2kafka.outbound_event_queue (xact, id);
 
@@ -138,6 +142,7 @@ create table pg2kafka.parked_events (
   data json,
   bytes integer not null generated always as (coalesce(octet_length(data::text), 0)) stored,
   created_at timestamptz not null,
+  replay smallint,
   topic text not null,
   scope text not null constraint parked_events_scope check (scope in ('key', 'topic')),
   code text not null,
@@ -149,6 +154,7 @@ create table pg2kafka.parked_events (
 );
 comment on table pg2kafka.parked_events is
   'Events set aside because Kafka refused them; what follows under the same key, or in the same topic, waits here too';
+comment on column pg2kafka.parked_events.replay is 'The number of the replay that sends it again; null: it was never delivered';
 
 create table pg2kafka.discarded_events (
   id bigint not null,
@@ -164,6 +170,77 @@ create table pg2kafka.discarded_events (
   discarded_by text not null
 );
 comment on table pg2kafka.discarded_events is 'What discard() gave up, by whom; without the row';
+
+create index discarded_events_id_idx on pg2kafka.discarded_events (id);
+
+/* Delivered events that are kept for a while, to be sent again: KEEP_HOURS, KEEP_BYTES_MAX. Slices
+   are filled one after the other, and emptied whole, the oldest first. */
+create table pg2kafka.delivered_events (
+  slice smallint not null,
+  id bigint not null,
+  uuid uuid not null,
+  external_id text,
+  table_schema text not null,
+  table_name text not null,
+  statement text not null,
+  data json,
+  created_at timestamptz not null
+) partition by list (slice);
+comment on table pg2kafka.delivered_events is 'What was delivered and is kept, to be sent again by pg2kafka.replay()';
+create table pg2kafka.delivered_events_0 partition of pg2kafka.delivered_events for values in (0);
+create table pg2kafka.delivered_events_1 partition of pg2kafka.delivered_events for values in (1);
+create table pg2kafka.delivered_events_2 partition of pg2kafka.delivered_events for values in (2);
+create table pg2kafka.delivered_events_3 partition of pg2kafka.delivered_events for values in (3);
+create table pg2kafka.delivered_events_4 partition of pg2kafka.delivered_events for values in (4);
+create table pg2kafka.delivered_events_5 partition of pg2kafka.delivered_events for values in (5);
+create table pg2kafka.delivered_events_6 partition of pg2kafka.delivered_events for values in (6);
+create table pg2kafka.delivered_events_7 partition of pg2kafka.delivered_events for values in (7);
+create index delivered_events_id_idx on pg2kafka.delivered_events (id);
+
+create table pg2kafka.delivered_slices (
+  slice smallint primary key,
+  number bigint not null,
+  began_at timestamptz not null,
+  ended_at timestamptz not null
+);
+comment on table pg2kafka.delivered_slices is
+  'When the slices of delivered_events were filled; the one with the highest number is being filled';
+
+/* Up to where the events of each partition of the queue are kept: those that delivered shows; and of
+   those that target shows besides, the ones up to last_id. */
+create table pg2kafka.keep_positions (
+  generation smallint primary key,
+  delivered pg_snapshot not null default '1:1:',
+  target pg_snapshot,
+  last_id bigint not null default 0
+);
+comment on table pg2kafka.keep_positions is 'What of the queue is in delivered_events already';
+insert into pg2kafka.keep_positions (generation) select generate_series(0, 3);
+
+/* Delivered events that the drain sends again, in steps. The number goes into a smallint of the
+   queue, and comes again after 32,767 replays. */
+create sequence pg2kafka.event_replay_id as smallint cycle;
+create table pg2kafka.event_replays (
+  id smallint primary key,
+  table_schema text,
+  table_name text,
+  from_time timestamptz,
+  until_time timestamptz,
+  keys text[],
+  state text not null default 'running'
+    constraint event_replays_state check (state in ('running', 'finished', 'cancelled')),
+  first_id bigint not null,
+  last_id bigint not null,
+  until_id bigint not null,
+  step_xact xid8,
+  events bigint not null default 0,
+  started_by text not null,
+  started_at timestamptz not null default now(),
+  ended_at timestamptz
+);
+comment on table pg2kafka.event_replays is 'Replays of delivered events, for people: pg2kafka.replays';
+comment on column pg2kafka.event_replays.last_id is 'Up to where ids were looked at, from first_id to until_id';
+comment on column pg2kafka.event_replays.step_xact is 'The transaction of the last step; the next one is made when its events are delivered';
 
 /* Snapshots that the drain makes in steps. */
 create table pg2kafka.table_snapshots (

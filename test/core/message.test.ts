@@ -14,6 +14,7 @@ const snapshot: QueueEvent = {
   statement: "SNAPSHOT",
   data: '{"id":2,"sku":"CM01-B","name":"Blue Coffee Mug"}',
   createdAtMicros: micros("2017-11-02T16:14:36Z", 709_116),
+  replay: null,
 };
 
 function micros(second: string, fraction: number): string {
@@ -105,6 +106,21 @@ describe("a message", () => {
       statement: "TRUNCATE",
       data: {},
     });
+  });
+});
+
+describe("a message that is sent again", () => {
+  const again = toMessage({ ...snapshot, replay: 4711 });
+  const first = toMessage(snapshot);
+
+  test("is the first one, with the replay's number in one header more", () => {
+    const { "pg2kafka-replay": replay, ...others } = again.headers;
+    expect(replay).toBe("4711");
+    expect({ ...again, headers: others, bytes: 0 }).toEqual({ ...first, bytes: 0 });
+  });
+
+  test("counts the header's bytes", () => {
+    expect(again.bytes - first.bytes).toBeGreaterThanOrEqual("pg2kafka-replay4711".length + 2);
   });
 });
 

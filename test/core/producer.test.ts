@@ -43,6 +43,7 @@ function message(
     statement: "INSERT",
     data: `{"n":${eventId}}`,
     createdAtMicros: String(1_500_000_000_000_000n + eventId * 1_000n),
+    replay: null,
     ...more,
   });
 }

@@ -2,6 +2,7 @@ import type { Sql } from "postgres";
 import {
   createQueue,
   type Held,
+  type KeepLimits,
   type Queue,
   type Share,
   type SnapshotLimits,
@@ -20,13 +21,21 @@ const WHOLE: SnapshotLimits = { rowsMax: 5_000, bytesMax: 1e7 };
 export class Reader {
   /** In the order of delivery. After a kill some come twice. */
   readonly events: CapturedEvent[] = [];
+  /** Sent once more, as number of the replay and uuid of the event, in the order of delivery. */
+  readonly replayed: { replay: string; uuid: string }[] = [];
+  /** Those of `events`. */
+  readonly uuids: string[] = [];
   readonly #seen = new Set<string>();
   readonly #queue: Queue;
   readonly #sql: Sql;
   #held: Held;
 
-  static async open(database: TestDatabase, share?: Share): Promise<Reader> {
-    const queue = createQueue(drainSession(database), share);
+  static async open(
+    database: TestDatabase,
+    share?: Share,
+    keep: KeepLimits | null = null,
+  ): Promise<Reader> {
+    const queue = createQueue(drainSession(database), share, keep);
     const held = await queue.takeLease(LEASE_MS);
     if (!held) throw new Error("Somebody else holds the lease.");
     return new Reader(queue, database.sql, held);
@@ -53,9 +62,15 @@ export class Reader {
     const { lease, position } = this.#held;
     const limits = { eventsMax, bytesMax: 1e7, eventBytesMax: 1e7 };
     const { events, after } = await this.#queue.fetch(position, lease.drawnId, limits, lease.share);
-    for (const { id, uuid, externalId, schema, table, statement, data } of events) {
-      if (this.#seen.has(uuid)) continue;
-      this.#seen.add(uuid);
+    for (const { id, uuid, externalId, schema, table, statement, data, replay } of events) {
+      const copy = `${replay}/${uuid}`;
+      if (this.#seen.has(copy)) continue;
+      this.#seen.add(copy);
+      if (replay !== null) {
+        this.replayed.push({ replay: String(replay), uuid });
+        continue;
+      }
+      this.uuids.push(uuid);
       this.events.push({
         id: String(id),
         external_id: externalId,
@@ -87,6 +102,32 @@ export class Reader {
     });
     this.#held.position = after;
     return isLeft ? rows : null;
+  }
+
+  /** One step of a replay. @returns events put into the queue; null when no step is left */
+  async stepReplay(limits: Partial<SnapshotLimits> = {}): Promise<number | null> {
+    const { lease, position } = this.#held;
+    const { isLeft, events } = await this.#queue.stepReplay(
+      lease,
+      LEASE_MS,
+      { position, ...NOTHING },
+      { ...WHOLE, ...limits },
+    );
+    return isLeft ? events : null;
+  }
+
+  /** One step of keeping what is delivered. @returns how many were kept */
+  async keep(keep: KeepLimits, limits: Partial<SnapshotLimits> = {}): Promise<number> {
+    const { events } = await this.#queue.keepEvents(this.#held.lease, keep, {
+      ...WHOLE,
+      ...limits,
+    });
+    return events;
+  }
+
+  /** @returns bytes that the queue has given back */
+  async reclaim(keeps: boolean): Promise<number> {
+    return await this.#queue.reclaim(this.#held.lease, keeps);
   }
 
   /** As when this drain was killed: the next one begins with what is settled. */

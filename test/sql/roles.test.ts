@@ -227,6 +227,29 @@ describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) =
     await dropRoles(owner, keeper);
   });
 
+  test("an operator has events sent again, and sees neither them nor the keys that are asked for", async () => {
+    const { sql } = pg;
+    const operator = await createRole("operator");
+    await sql`create table items (id int primary key)`;
+    await sql`select pg2kafka.grant_operator(${`"${operator}"`}::text::regrole)`;
+    await as(operator, async () => {
+      await sql`select pg2kafka.replay(${"items"}, now() - interval '1 hour', null, ${["secret"]})`;
+      const rows = await sql`select * from pg2kafka.replays`;
+      expect(rows).toMatchObject([{ table_name: "items", keys: 1, started_by: "postgres" }]);
+      expect(JSON.stringify(rows)).not.toContain("secret");
+      const id = rows[0]!["id"];
+      await sql`select pg2kafka.cancel_replay(${id})`;
+      for (const table of ["event_replays", "delivered_events", "outbound_event_queue"]) {
+        await expect(sql`select * from pg2kafka.${sql(table)}`).rejects.toThrow(
+          "permission denied",
+        );
+      }
+      await expect(sql`select pg2kafka.replay_step(1, 1)`).rejects.toThrow("permission denied");
+    });
+    await sql`delete from pg2kafka.event_replays`;
+    await dropRoles(operator);
+  });
+
   test("nothing in the schema may be executed or read by everybody", async () => {
     const { sql } = pg;
     await sql`create table items (id int primary key)`;

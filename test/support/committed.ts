@@ -12,6 +12,7 @@ export interface CommittedMessage {
   key: string | null;
   /** As UTF-8. */
   value: string;
+  headers: Record<string, string>;
 }
 
 /**
@@ -52,7 +53,13 @@ export async function readCommitted(brokers: string[], topic: string): Promise<C
         if (ending === end) left.delete(partition);
         if (left.size === 0) done.resolve();
         if (ending !== undefined) return;
-        read[partition]!.push({ partition, key: key?.toString() ?? null, value: String(value) });
+        const texts = Object.entries(headers ?? {}).map(([name, text]) => [name, String(text)]);
+        read[partition]!.push({
+          partition,
+          key: key?.toString() ?? null,
+          value: String(value),
+          headers: Object.fromEntries(texts),
+        });
       },
     });
     await done.promise;

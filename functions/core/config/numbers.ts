@@ -21,6 +21,8 @@ export const NUMBERS = {
   PARKED_EVENTS_MAX: { default: 10_000, min: 1, max: 1_000_000 },
   PARKED_BYTES_MAX: { default: 268_435_456, min: 1_048_576, max: 17_179_869_184 },
   SNAPSHOT_SHARE: { default: 50, min: 1, max: 100 },
+  KEEP_HOURS: { default: 0, min: 0, max: 720 },
+  KEEP_BYTES_MAX: { default: 1_073_741_824, min: 67_108_864, max: 1_099_511_627_776 },
   TOPIC_PARTITIONS: { default: 6, min: 1, max: 10_000 },
   TOPIC_REPLICATION: { default: -1, min: -1, max: 32_767 },
   LANES: { default: 1, min: 1, max: 16 },

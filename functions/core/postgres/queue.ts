@@ -55,6 +55,8 @@ export interface QueueState {
   isReclaimable: boolean;
   /** A snapshot of a table is under way. */
   isSnapshotting: boolean;
+  /** A replay is under way. */
+  isReplaying: boolean;
   position: Position;
 }
 
@@ -144,6 +146,34 @@ export interface SnapshotStep {
   after: Position;
 }
 
+/** What one step of a replay has done. */
+export interface ReplayStep {
+  /** There are steps to be made. */
+  isLeft: boolean;
+  /** But not now: the last step's events are not delivered yet, by this lane or another, or parked. */
+  isWaiting: boolean;
+  /** Events put into the queue once more. */
+  events: number;
+}
+
+/** Delivered events that are kept, to be sent again. */
+export interface KeepLimits {
+  keepMs: number;
+  /** What they take on disk. The oldest go first. */
+  bytesMax: number;
+}
+
+/** What one step has kept. */
+export interface KeepStep {
+  /** There is more to be kept now. */
+  isLeft: boolean;
+  /** Somebody reads what would have to go first: the queue is emptied all the same. */
+  isBlocked: boolean;
+  /** For want of room, events were dropped before their time. */
+  isEarly: boolean;
+  events: number;
+}
+
 export interface ParkedLimits {
   eventsMax: number;
   bytesMax: number;
@@ -179,14 +209,16 @@ export type Queue = ReturnType<typeof createQueue>;
  * What the drain does with the queue. Every method is one short transaction.
  *
  * @param wanted this drain's lane, and how many there are to be
+ * @param keep what is kept of delivered events
  */
-export function createQueue(sql: Sql, wanted: Share = ALL) {
+export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | null = null) {
   const transaction = <Result>(work: (tx: TransactionSql) => Promise<Result>) =>
     readCommitted(sql, work);
 
   async function readState(): Promise<QueueState> {
     const [row] = await transaction(
-      (tx) => tx<StateRow[]>`select * from pg2kafka.read_state(${wanted.lane}, ${wanted.lanes})`,
+      (tx) => tx<StateRow[]>`
+        select * from pg2kafka.read_state(${wanted.lane}, ${wanted.lanes}, ${keep?.keepMs ?? 0})`,
     ).catch((cause: Error & { code?: string }) => {
       throw NOT_THERE.includes(cause.code ?? "") ? notInstalled(cause) : cause;
     });
@@ -201,6 +233,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
       restored: row.restored,
       isReclaimable: row.is_reclaimable,
       isSnapshotting: row.is_snapshotting,
+      isReplaying: row.is_replaying,
       position: toPosition(row.position),
     };
   }
@@ -307,7 +340,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
           select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
             statement, case when data_bytes <= ${limits.eventBytesMax} then data::text end as data,
             data_bytes as "dataBytes",
-            (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros"
+            (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros",
+            case when generation < 0 then -generation end as replay
           from measured
           where coalesce(bytes_before, 0) < ${limits.bytesMax}
           order by id`,
@@ -339,25 +373,36 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     settlement: Settlement,
     parkedMax: ParkedLimits,
   ): Promise<void> {
-    const { position, gather = false, parked, retried, unparked } = settlement;
     const expiresAtMs = performance.now() + leaseMs;
-    const [[drawn], [row]] = await transaction((tx) =>
+    const [[drawn]] = await transaction((tx) =>
       Promise.all([
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<{ is_gathering: boolean | null }[]>`
-          select pg2kafka.settle(
-            ${lease.share.lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(position) as never)},
-            ${tx.json(toTransactionJson(settlement.transaction) as never)}, ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
-            ${arrayText(unparked)}::bigint[], ${parkedMax.eventsMax}, ${parkedMax.bytesMax}
-          ) as is_gathering`,
+        // Before the entry, see `drawnId`: so it is sent now, not when somebody awaits it.
+        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`.execute(),
+        appendLog(tx, lease, leaseMs, settlement, parkedMax),
       ]),
-    ).catch((cause: Error & { code?: string }) => {
+    );
+    lease.expiresAtMs = expiresAtMs;
+    lease.drawnId = drawn!.id;
+  }
+
+  async function appendLog(
+    tx: TransactionSql,
+    lease: Lease,
+    leaseMs: number,
+    settlement: Settlement,
+    parkedMax: ParkedLimits,
+  ): Promise<void> {
+    const { position, gather = false, parked, retried, unparked } = settlement;
+    const [row] = await tx<{ is_gathering: boolean | null }[]>`
+      select pg2kafka.settle(
+        ${lease.share.lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(position) as never)},
+        ${tx.json(toTransactionJson(settlement.transaction) as never)}, ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
+        ${arrayText(unparked)}::bigint[], ${parkedMax.eventsMax}, ${parkedMax.bytesMax}
+      ) as is_gathering`.catch((cause: Error & { code?: string }) => {
       throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
     });
     if (typeof row?.is_gathering !== "boolean") throw leaseLost();
     lease.isGathering = row.is_gathering;
-    lease.expiresAtMs = expiresAtMs;
-    lease.drawnId = drawn!.id;
   }
 
   /**
@@ -402,6 +447,35 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
   }
 
   /**
+   * Put some delivered events into the queue once more, for a replay that is under way, and renew the
+   * lease.
+   *
+   * @param settlement what holds by now, with the position
+   * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
+   */
+  async function stepReplay(
+    lease: Lease,
+    leaseMs: number,
+    settlement: Settlement,
+    { rowsMax, bytesMax }: SnapshotLimits,
+  ): Promise<ReplayStep> {
+    const expiresAtMs = performance.now() + leaseMs;
+    return await transaction(async (tx) => {
+      const [[drawn], [step]] = await Promise.all([
+        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
+        tx<ReplayRow[]>`select * from pg2kafka.replay_step(${rowsMax}, ${bytesMax})`,
+      ]);
+      const { is_left: isLeft, is_waiting: isWaiting, events } = step!;
+      if (isLeft && !isWaiting) {
+        await appendLog(tx, lease, leaseMs, settlement, { eventsMax: 0, bytesMax: 0 });
+        lease.expiresAtMs = expiresAtMs;
+        lease.drawnId = drawn!.id;
+      }
+      return { isLeft, isWaiting, events: Number(events) };
+    });
+  }
+
+  /**
    * Whether there may be anything to do behind a position. One query, and nothing is written.
    *
    * @returns null when another drain has taken over
@@ -429,24 +503,53 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     return await transaction(
       (tx) => tx<FetchedEvent[]>`
         select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
-          statement, case when bytes <= ${eventBytesMax} then data::text end as data,
+          statement, replay, case when bytes <= ${eventBytesMax} then data::text end as data,
           case when data is not null then bytes end as "dataBytes",
           (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros"
         from pg2kafka.parked_events where id = any(${arrayText(ids)}::bigint[]) order by id`,
     );
   }
 
-  /** Empty what is delivered and no longer written to. @returns bytes given back */
-  async function reclaim(lease: Lease): Promise<number> {
+  /**
+   * Keep some of what is delivered and no longer written to. To be called, until nothing is left,
+   * before `reclaim`.
+   */
+  async function keepEvents(
+    { share, token }: Lease,
+    { keepMs, bytesMax }: KeepLimits,
+    step: SnapshotLimits,
+  ): Promise<KeepStep> {
+    const [row] = await transaction(
+      (tx) => tx<KeepRow[]>`
+        select * from pg2kafka.keep_step(
+          ${share.lane}, ${token}, ${keepMs}, ${bytesMax}, ${step.rowsMax}, ${step.bytesMax}
+        )`,
+    );
+    const { is_left: isLeft, is_blocked: isBlocked, is_early: isEarly, events } = row!;
+    return { isLeft, isBlocked, isEarly, events: Number(events) };
+  }
+
+  /**
+   * Empty what is delivered and no longer written to, and what was kept long enough.
+   *
+   * @param keeps leave in the queue what is to be kept and is not yet
+   * @returns bytes that the queue has given back
+   */
+  async function reclaim({ share, token }: Lease, keeps = false): Promise<number> {
     let bytes = 0;
-    for (let generation = 0; generation < GENERATIONS; generation++) {
+    for (const generation of GENERATIONS) {
       const [row] = await transaction(
         (tx) => tx<{ bytes: string }[]>`
-          select pg2kafka.reclaim(${generation}, ${lease.share.lane}, ${lease.token}) as bytes`,
+          select pg2kafka.reclaim(${generation}, ${share.lane}, ${token}, ${keeps}) as bytes`,
       );
       bytes += Number(row?.bytes ?? 0);
     }
-    await transaction((tx) => tx`select pg2kafka.reclaim_log()`);
+    await transaction((tx) =>
+      Promise.all([
+        tx`select pg2kafka.reclaim_log()`,
+        tx`select pg2kafka.forget_kept(${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
+      ]),
+    );
     return bytes;
   }
 
@@ -464,9 +567,11 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
     fetch,
     settle,
     stepSnapshot,
+    stepReplay,
     hasWork,
     readParked,
     readParkedEvents,
+    keepEvents,
     reclaim,
     refreshCaptures,
   };
@@ -475,8 +580,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL) {
 /** The share of a drain that works alone. */
 const ALL: Share = { lane: 0, lanes: 1 };
 
-/** The partitions of the queue, as in sql/migrations. */
-const GENERATIONS = 4;
+/** The partitions of the queue, as in sql/migrations; the last is that of events sent again. */
+const GENERATIONS = [0, 1, 2, 3, -1];
 
 /** All of a position's target is dealt with. */
 function passed({ target, targetId }: Position): Position {
@@ -579,6 +684,7 @@ interface StateRow {
   restored: boolean;
   is_reclaimable: boolean;
   is_snapshotting: boolean;
+  is_replaying: boolean;
   position: PositionJson;
 }
 
@@ -600,6 +706,19 @@ interface StepRow {
   is_left: boolean;
   rows: string;
   target: string | null;
+}
+
+interface ReplayRow {
+  is_left: boolean;
+  is_waiting: boolean;
+  events: string;
+}
+
+interface KeepRow {
+  is_left: boolean;
+  is_blocked: boolean;
+  is_early: boolean;
+  events: string;
 }
 
 /* How a batch is cut to its bytes: Postgres leaves out what follows events that reach the bound, so

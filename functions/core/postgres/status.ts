@@ -14,8 +14,10 @@ export interface QueueStatus {
   parked: number;
   /** Of their data. */
   parkedBytes: number;
-  /** What all tables of pg2kafka take on disk. */
+  /** What all tables of pg2kafka take on disk, but for what is kept. */
   queueBytes: number;
+  /** What delivered events take that are kept, to be sent again. */
+  keptBytes: number;
   /** Rows that the snapshots under way have still to read, as far as that can be told. */
   snapshotRowsLeft: number;
 }
@@ -26,7 +28,7 @@ export async function readStatus(sql: Sql): Promise<QueueStatus> {
     sql,
     (tx) => tx<Record<keyof QueueStatus, string>[]>`
       select backlog, lag_ms as "lagMs", parked, parked_bytes as "parkedBytes",
-        queue_bytes as "queueBytes",
+        queue_bytes as "queueBytes", kept_bytes as "keptBytes",
         (select coalesce(sum(rows_left), 0) from pg2kafka.snapshots) as "snapshotRowsLeft"
       from pg2kafka.status(${COUNTED_MAX})`,
   );
@@ -36,6 +38,7 @@ export async function readStatus(sql: Sql): Promise<QueueStatus> {
     parked: Number(row?.parked),
     parkedBytes: Number(row?.parkedBytes),
     queueBytes: Number(row?.queueBytes),
+    keptBytes: Number(row?.keptBytes),
     snapshotRowsLeft: Number(row?.snapshotRowsLeft),
   };
 }

@@ -5,8 +5,9 @@
    the partition was in use; it must, see check_isolation().
 
    p_lane, p_token  the lane of the drain, and its fencing token
+   p_keeps          only if all in it is kept, too: see keep_step()
    Returns  bytes given back */
-create or replace function pg2kafka.reclaim(p_generation integer, p_lane integer, p_token bigint)
+create or replace function pg2kafka.reclaim(p_generation integer, p_lane integer, p_token bigint, p_keeps boolean default false)
 returns bigint
 language plpgsql
 security definer
@@ -32,10 +33,15 @@ begin
   from pg2kafka.last_entry() e
   cross join pg2kafka.waiting_spans(e.lanes) w
   where pg2kafka.holds_lease(e.lanes, p_lane, p_token) and not e.restored;
+  if p_keeps and p_generation >= 0 and v_delivered is not null then
+    v_delivered := v_delivered || (select delivered from pg2kafka.keep_positions where generation = p_generation);
+  end if;
   if v_delivered is null or not pg2kafka.all_delivered(v_partition, v_delivered) then
     return 0;
   end if;
   execute format('truncate table only %s', v_partition);
+  update pg2kafka.keep_positions set delivered = default, target = default, last_id = default
+  where generation = p_generation and (target is not null or delivered::text <> '1:1:');
   return v_bytes - pg_total_relation_size(v_partition);
 end;
 $$;

@@ -1,14 +1,15 @@
 /* The partitions of the queue that hold something and have had their turn, which lasts two minutes,
-   and one more for the transactions that began in it. */
+   and one more for the transactions that began in it; and the one of events sent again (-1), which
+   has no turns. */
 create or replace function pg2kafka.resting_generations()
 returns table (generation integer, partition regclass)
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
 select g.generation, p.partition
-from generate_series(0, 3) g (generation)
-cross join format('pg2kafka.outbound_event_queue_%s', g.generation) n (name)
+from generate_series(-1, 3) g (generation)
+cross join format('pg2kafka.outbound_event_queue_%s', case g.generation when -1 then 'replayed' else g.generation::text end) n (name)
 cross join to_regclass(n.name) p (partition)
-where (date_part('epoch', clock_timestamp())::bigint / 120 - g.generation) % 4 > 1
+where (g.generation = -1 or (date_part('epoch', clock_timestamp())::bigint / 120 - g.generation) % 4 > 1)
   and pg_relation_size(p.partition) > 0
 $$;

@@ -63,9 +63,9 @@ begin
   end if;
   if p_parked <> '[]' then
     insert into pg2kafka.parked_events
-      (id, uuid, external_id, table_schema, table_name, statement, data, created_at, topic, scope, code, reason, retriable)
+      (id, uuid, external_id, table_schema, table_name, statement, data, created_at, replay, topic, scope, code, reason, retriable)
     select q.id, q.uuid, q.external_id, q.table_schema, q.table_name, q.statement, q.data, q.created_at,
-      p.topic, p.scope, p.code, p.reason, p.retriable
+      case when q.generation < 0 then -q.generation end, p.topic, p.scope, p.code, p.reason, p.retriable
     from jsonb_to_recordset(p_parked) as p (id bigint, topic text, scope text, code text, reason text, retriable boolean)
     join pg2kafka.outbound_event_queue q using (id);
 

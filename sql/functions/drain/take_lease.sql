@@ -87,6 +87,7 @@ begin
         ));
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_snapshots();
+        perform pg2kafka.restart_keeping();
       elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then
         perform pg2kafka.rewind_snapshots();
       end if;

@@ -11,13 +11,15 @@ begin
     'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events, pg2kafka.snapshots to %s', p_role
   );
   execute format(
-    'grant execute on function pg2kafka.read_state(integer, integer), pg2kafka.drawn_id(),
+    'grant execute on function pg2kafka.read_state(integer, integer, bigint), pg2kafka.drawn_id(),
       pg2kafka.is_of_share(text, integer, integer),
       pg2kafka.take_lease(integer, integer, integer),
       pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
       pg2kafka.settle(integer, bigint, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
-      pg2kafka.reclaim(integer, integer, bigint), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
-      pg2kafka.snapshot_step(integer, integer, integer, bigint), pg2kafka.status(integer) to %s', p_role
+      pg2kafka.reclaim(integer, integer, bigint, boolean), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
+      pg2kafka.snapshot_step(integer, integer, integer, bigint),
+      pg2kafka.replay_step(integer, bigint), pg2kafka.forget_kept(bigint, bigint),
+      pg2kafka.keep_step(integer, bigint, bigint, bigint, integer, bigint), pg2kafka.status(integer) to %s', p_role
   );
 end;
 $$;

@@ -6,6 +6,7 @@ select id, topic, scope, external_id, statement, code, reason, retriable, attemp
     select count(*) from pg2kafka.parked_events b
     where b.topic = e.topic and b.code = 'BEHIND_REFUSED' and b.id > e.id
       and (e.scope = 'topic' or b.external_id = e.external_id)
-  ) as waiting_behind
+  ) as waiting_behind,
+  replay
 from pg2kafka.parked_events e
 where code <> 'BEHIND_REFUSED';

@@ -1,0 +1,28 @@
+/* Empty the slices of delivered_events whose time is up, and while what is kept takes more than
+   p_bytes_max, the oldest. Nobody waits for this: a slice that is being read is left for another time.
+
+   p_keep_ms  0: all of them */
+create or replace function pg2kafka.forget_kept(p_keep_ms bigint, p_bytes_max bigint)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_slice pg2kafka.delivered_slices;
+begin
+  if not exists (select from pg2kafka.delivered_slices) then
+    return;
+  end if;
+  lock table pg2kafka.delivered_slices in share row exclusive mode nowait;
+  for v_slice in select * from pg2kafka.delivered_slices order by number loop
+    if (v_slice.ended_at <= clock_timestamp() - p_keep_ms * interval '1 millisecond' or pg2kafka.kept_bytes() > p_bytes_max)
+      and pg2kafka.empty_slice(v_slice.slice)
+    then
+      delete from pg2kafka.delivered_slices where slice = v_slice.slice;
+    end if;
+  end loop;
+exception when lock_not_available then
+  return;
+end;
+$$;
