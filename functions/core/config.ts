@@ -6,7 +6,8 @@ import { readTables, readTopicCreation, type TableName } from "./config/topics.t
 import { ConfigError } from "./errors.ts";
 import { COMPRESSIONS } from "./kafka/compression.ts";
 import type { ProducerSettings, TopicCreation } from "./kafka/settings.ts";
-import type { BatchLimits, KeepLimits, ParkedLimits } from "./postgres/queue.ts";
+import type { BatchLimits } from "./postgres/batch.ts";
+import type { KeepLimits, ParkedLimits } from "./postgres/queue.ts";
 
 /** Bounds of one invocation of the relay. */
 export interface RelayLimits {

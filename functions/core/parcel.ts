@@ -2,12 +2,9 @@ import type { RelayLimits } from "./config.ts";
 import type { Refusal } from "./kafka/failures.ts";
 import type { Message, QueueEvent } from "./message.ts";
 import { BEHIND_REFUSED, type Blocked, isOfTopic } from "./parking.ts";
-import {
-  type FetchedEvent,
-  type ParkedEvent,
-  type ParkedLimits,
-  parkedFull,
-} from "./postgres/queue.ts";
+import type { FetchedEvent } from "./postgres/batch.ts";
+import { type ParkedLimits, parkedFull } from "./postgres/queue.ts";
+import type { ParkedEvent } from "./postgres/state.ts";
 
 /** Events on their way to Kafka together: the messages of those that can be sent, and the others. */
 export interface Parcel {

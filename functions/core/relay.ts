@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { untilWork } from "./linger.ts";
-import type { Batch, QueueState } from "./postgres/queue.ts";
+import type { Batch } from "./postgres/batch.ts";
+import type { QueueState } from "./postgres/queue.ts";
 import { emptyReport, type RelayReport, stop } from "./report.ts";
 import { mayContinue, type Relay } from "./run.ts";
 import { readNext, Session } from "./session.ts";

@@ -3,7 +3,7 @@ import type { Refusal } from "./kafka/failures.ts";
 import type { Producer, SendOptions, SendReport } from "./kafka/producer.ts";
 import type { TransactionalProducer } from "./kafka/transactional.ts";
 import type { Message } from "./message.ts";
-import type { Begun, Settlement, TransactionState } from "./postgres/queue.ts";
+import type { Begun, Settlement, TransactionState } from "./postgres/state.ts";
 
 /** How a batch gets into Kafka under one lease: at least once, or exactly once. */
 export interface Sender {

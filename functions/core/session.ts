@@ -1,24 +1,25 @@
 import { ProduceError, QueueError } from "./errors.ts";
 import { block, leftOf, pack, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
+import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
 import {
-  type Batch,
-  type BatchLimits,
-  type FetchedEvent,
   type Held,
   type Lease,
-  type ParkedEvent,
   type ParkedLimits,
-  type Position,
   parkedFull,
   type Queue,
   type ReplayStep,
-  type Settlement,
-  type Share,
   type SnapshotLimits,
-  type TransactionState,
+  type SnapshotStep,
   unlessLost,
 } from "./postgres/queue.ts";
+import type {
+  ParkedEvent,
+  Position,
+  Settlement,
+  Share,
+  TransactionState,
+} from "./postgres/state.ts";
 import { type RelayReport, stop } from "./report.ts";
 import { hasTime, mayContinue, type Relay } from "./run.ts";
 import type { Sender } from "./sender.ts";
@@ -150,13 +151,18 @@ export class Session {
     return { position, transaction: this.#transaction, ...nothing, ...settlement };
   }
 
+  /** Make a step of a snapshot, and go on from there. */
+  async stepSnapshot(bounds: SnapshotLimits): Promise<SnapshotStep> {
+    const { queue, limits } = this.#run;
+    const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
+    this.position = step.after;
+    return step;
+  }
+
   /** Make a step of a replay, if one can be made now. */
-  async stepReplay(limits: SnapshotLimits): Promise<ReplayStep> {
-    const {
-      queue,
-      limits: { leaseMs },
-    } = this.#run;
-    return await queue.stepReplay(this.lease, leaseMs, this.#whole({}), limits);
+  async stepReplay(bounds: SnapshotLimits): Promise<ReplayStep> {
+    const { queue, limits } = this.#run;
+    return await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
   }
 
   /** Keep some delivered events, where that is wanted. @returns whether nothing is left to be kept now */

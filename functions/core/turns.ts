@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Position } from "./postgres/queue.ts";
+import type { Position } from "./postgres/state.ts";
 import type { RelayReport } from "./report.ts";
 import type { Relay } from "./run.ts";
 import type { Session } from "./session.ts";
@@ -62,16 +62,9 @@ export class StepTurns {
   }
 
   async #snapshot(session: Session): Promise<number> {
-    const { queue, limits } = this.#run;
-    const { isLeft, rows, after } = await queue.stepSnapshot(
-      session.lease,
-      limits.leaseMs,
-      session.position,
-      this.#bounds(),
-    );
+    const { isLeft, rows } = await session.stepSnapshot(this.#bounds());
     this.#report.isSnapshotting = isLeft;
     this.#report.snapshotRows += rows;
-    session.position = after;
     return rows;
   }
 

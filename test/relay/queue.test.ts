@@ -2,15 +2,10 @@ import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
 import { dryRun } from "../../functions/core/drain.ts";
 import type { Producer } from "../../functions/core/kafka/producer.ts";
+import type { Batch, BatchLimits } from "../../functions/core/postgres/batch.ts";
 import { readCommitted } from "../../functions/core/postgres/database.ts";
-import {
-  type Batch,
-  type BatchLimits,
-  createQueue,
-  type Lease,
-  type Position,
-  type Queue,
-} from "../../functions/core/postgres/queue.ts";
+import { createQueue, type Lease, type Queue } from "../../functions/core/postgres/queue.ts";
+import type { Position } from "../../functions/core/postgres/state.ts";
 import {
   newest,
   pidOf,

@@ -4,9 +4,9 @@ import {
   type Held,
   type KeepLimits,
   type Queue,
-  type Share,
   type SnapshotLimits,
 } from "../../functions/core/postgres/queue.ts";
+import type { Share } from "../../functions/core/postgres/state.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { type CapturedEvent, expectFold, parseExactly } from "../support/events.ts";
 import { drainSession, expireLeases } from "./support.ts";
@@ -96,10 +96,15 @@ export class Reader {
   /** One step of a snapshot. @returns rows read; null when no step is left */
   async step(limits: Partial<SnapshotLimits> = {}): Promise<number | null> {
     const { lease, position } = this.#held;
-    const { rows, isLeft, after } = await this.#queue.stepSnapshot(lease, LEASE_MS, position, {
-      ...WHOLE,
-      ...limits,
-    });
+    const { rows, isLeft, after } = await this.#queue.stepSnapshot(
+      lease,
+      LEASE_MS,
+      { position, ...NOTHING },
+      {
+        ...WHOLE,
+        ...limits,
+      },
+    );
     this.#held.position = after;
     return isLeft ? rows : null;
   }

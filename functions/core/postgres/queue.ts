@@ -1,43 +1,32 @@
 import type { Sql, TransactionSql } from "postgres";
-import type { BatchName } from "../batch-name.ts";
 import { QueueError } from "../errors.ts";
-import { type QueueEvent, TRUNCATE } from "../message.ts";
+import { TRUNCATE } from "../message.ts";
+import {
+  type Batch,
+  type BatchLimits,
+  countFitting,
+  type FetchedEvent,
+  isWhole,
+  storedBytesMax,
+} from "./batch.ts";
 import { readCommitted } from "./database.ts";
-
-/**
- * Up to where everything of a lane's share is delivered: all events that are visible in the
- * snapshot `delivered` of its span and, of those that `target` shows besides, the ones up to `lastId`.
- *
- * Ids are drawn before their transactions commit, so a late one may be lower than what was
- * delivered long ago: only visibility tells what is new. Snapshots are in Postgres' text form.
- */
-export interface Position {
-  /** One; several while a lane goes on with what others have left. */
-  spans: Span[];
-  /** The snapshot that ends the batches under way; null between two of them. */
-  target: string | null;
-  /** As `deliveredId`, of `target`. */
-  targetId: string | null;
-  lastId: string;
-}
-
-/** A part of the queue: what `target` shows and `delivered` does not, with ids above `lastId`. */
-export interface Span {
-  delivered: string;
-  /** No transaction that `delivered` neither shows nor lists as in progress has drawn an id so low. */
-  deliveredId: string;
-  /** Null: that of the position. */
-  target: string | null;
-  lastId: string;
-  /** Null: that of the lane that reads it. */
-  share: Share | null;
-}
-
-/** The part of all keys that one of several drains delivers. */
-export interface Share {
-  lane: number;
-  lanes: number;
-}
+import {
+  deliveredIdOf,
+  fromTransactionJson,
+  NO_TRANSACTION,
+  type ParkedEvent,
+  type Position,
+  type PositionJson,
+  passed,
+  type Settlement,
+  type Share,
+  type TransactionJson,
+  type TransactionState,
+  toPosition,
+  toPositionJson,
+  toSpanJson,
+  toTransactionJson,
+} from "./state.ts";
 
 /** What an invocation starts from. */
 export interface QueueState {
@@ -60,40 +49,6 @@ export interface QueueState {
   position: Position;
 }
 
-/** An event as read. `data` is null when it is too large to be read, or was to be captured. */
-export interface FetchedEvent extends QueueEvent {
-  /** Of `data`, as text; null when the row was too large to be captured. */
-  dataBytes: number | null;
-}
-
-export interface Batch {
-  /** In the order in which they are to be delivered. */
-  events: FetchedEvent[];
-  /** The position once all of them are dealt with. */
-  after: Position;
-  isPaused: boolean;
-  /** A TRUNCATE follows, which is about the keys of all lanes: this one cannot go on. */
-  isBeforeTruncate: boolean;
-}
-
-export interface BatchLimits {
-  eventsMax: number;
-  /** Of the events' data together; a single larger event comes alone. */
-  bytesMax: number;
-  /** Larger data is not read. */
-  eventBytesMax: number;
-}
-
-/** An event to set aside. */
-export interface ParkedEvent {
-  id: string;
-  topic: string;
-  scope: "key" | "topic";
-  code: string;
-  reason: string;
-  retriable: boolean;
-}
-
 /** A parked event, without its data. */
 export interface ParkedSummary extends ParkedEvent {
   externalId: string | null;
@@ -102,31 +57,6 @@ export interface ParkedSummary extends ParkedEvent {
   bytes: number;
   /** It belongs to the share of the lane that asks. */
   isOwn: boolean;
-}
-
-/** A batch that is on its way, with all that is to be settled if it has arrived. */
-export interface Begun extends BatchName {
-  settlement: Settlement;
-}
-
-/** What a lane knows of its transactions in Kafka; nulls where it makes none. */
-export interface TransactionState {
-  /** The last batch that is settled. */
-  sent: BatchName | null;
-  begun: Begun | null;
-}
-
-export interface Settlement {
-  position: Position;
-  /** Nothing, where batches are no transactions of Kafka's. */
-  transaction?: TransactionState;
-  /** Ask the other drains to end, so that the first can go on alone. */
-  gather?: boolean;
-  parked: ParkedEvent[];
-  /** Parked events that were refused again. */
-  retried: ParkedEvent[];
-  /** Ids of parked events that are in Kafka now. */
-  unparked: string[];
 }
 
 export interface SnapshotLimits {
@@ -385,6 +315,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     lease.drawnId = drawn!.id;
   }
 
+  /** Add an entry to the drain's log, in a transaction that is under way. */
   async function appendLog(
     tx: TransactionSql,
     lease: Lease,
@@ -408,7 +339,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   /**
    * Make SNAPSHOT events for some rows of a table whose snapshot is under way, and renew the lease.
    *
-   * @param position between two spans, and all up to it is delivered
+   * @param settlement what holds by now: its position is between two spans, and all up to it is delivered
    * @returns where to go on from: a span of what was visible when the rows were read, and of these
    *   events
    * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
@@ -416,10 +347,11 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   async function stepSnapshot(
     lease: Lease,
     leaseMs: number,
-    position: Position,
+    settlement: Settlement,
     { rowsMax, bytesMax }: SnapshotLimits,
   ): Promise<SnapshotStep> {
     const { lane, lanes } = lease.share;
+    const { position } = settlement;
     const expiresAtMs = performance.now() + leaseMs;
     return await transaction(async (tx) => {
       const [[drawn], [step]] = await Promise.all([
@@ -431,13 +363,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
       const { is_left: isLeft, rows, target } = step!;
       const targetId = deliveredIdOf(position, lease.drawnId);
       const after = target === null ? position : { ...position, target, targetId };
-      const [row] = await tx<{ is_gathering: boolean | null }[]>`
-        select pg2kafka.settle(
-          ${lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(after) as never)}, null,
-          false, '[]', '[]', '{}', 0, 0
-        ) as is_gathering`;
-      if (typeof row?.is_gathering !== "boolean") throw leaseLost();
-      lease.isGathering = row.is_gathering;
+      await appendLog(tx, lease, leaseMs, { ...settlement, position: after }, NOTHING_PARKED);
       lease.expiresAtMs = expiresAtMs;
       lease.drawnId = drawn!.id;
       return { isLeft, rows: Number(rows), after };
@@ -467,7 +393,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
       ]);
       const { is_left: isLeft, is_waiting: isWaiting, events } = step!;
       if (isLeft && !isWaiting) {
-        await appendLog(tx, lease, leaseMs, settlement, { eventsMax: 0, bytesMax: 0 });
+        await appendLog(tx, lease, leaseMs, settlement, NOTHING_PARKED);
         lease.expiresAtMs = expiresAtMs;
         lease.drawnId = drawn!.id;
       }
@@ -577,101 +503,18 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   };
 }
 
+/** A step parks nothing. */
+const NOTHING_PARKED: ParkedLimits = { eventsMax: 0, bytesMax: 0 };
+
 /** The share of a drain that works alone. */
 const ALL: Share = { lane: 0, lanes: 1 };
 
 /** The partitions of the queue, as in sql/migrations; the last is that of events sent again. */
 const GENERATIONS = [0, 1, 2, 3, -1];
 
-/** All of a position's target is dealt with. */
-function passed({ target, targetId }: Position): Position {
-  const span = { delivered: target!, deliveredId: targetId!, ...WHOLE_SHARE };
-  return { spans: [span], target: null, targetId: null, lastId: "0" };
-}
-
-const WHOLE_SHARE = { target: null, lastId: "0", share: null };
-
-function deliveredIdOf({ spans }: Position, drawnId: string): string {
-  return spans.map(({ deliveredId }) => deliveredId).reduce(highest, drawnId);
-}
-
 /** The lane as the lanes are arranged now: all of the queue where it has none of its own. */
 function shareOf(lane: number, lanes: number): Share {
   return lane < lanes ? { lane, lanes } : ALL;
-}
-
-/** A position as the database keeps it, see first_lane.sql. */
-interface PositionJson {
-  spans: SpanJson[];
-  target: string | null;
-  target_id: string | null;
-  last_id: string;
-}
-
-interface TransactionJson {
-  sent: BatchName | null;
-  begun:
-    | (BatchName & { settlement: Omit<Settlement, "position"> & { position: PositionJson } })
-    | null;
-}
-
-interface SpanJson {
-  delivered: string;
-  delivered_id: string;
-  target?: string | null;
-  last_id?: string;
-  lane?: number;
-  lanes?: number;
-}
-
-function toPosition({ spans, ...json }: PositionJson): Position {
-  return {
-    spans: spans.map(({ delivered, delivered_id, target, last_id, lane, lanes }) => ({
-      delivered,
-      deliveredId: delivered_id,
-      target: target ?? null,
-      lastId: last_id ?? "0",
-      share: lane === undefined || lanes === undefined ? null : { lane, lanes },
-    })),
-    target: json.target,
-    targetId: json.target_id,
-    lastId: json.last_id,
-  };
-}
-
-function toPositionJson({ spans, target, targetId, lastId }: Position): PositionJson {
-  return {
-    spans: spans.map(toSpanJson),
-    target,
-    target_id: targetId,
-    last_id: lastId,
-  };
-}
-
-function toTransactionJson({
-  sent,
-  begun,
-}: TransactionState = NO_TRANSACTION): TransactionJson | null {
-  if (sent === null && begun === null) return null;
-  if (begun === null) return { sent, begun };
-  const { number, id, settlement } = begun;
-  const position = toPositionJson(settlement.position);
-  const bare = { ...settlement, transaction: NO_TRANSACTION, position };
-  return { sent, begun: { number, id, settlement: bare } };
-}
-
-function fromTransactionJson({ sent, begun }: TransactionJson): TransactionState {
-  if (begun === null) return { sent, begun };
-  const { settlement } = begun;
-  const position = toPosition(settlement.position);
-  return { sent, begun: { ...begun, settlement: { ...settlement, position } } };
-}
-
-const NO_TRANSACTION: TransactionState = { sent: null, begun: null };
-
-function toSpanJson({ delivered, deliveredId, target, lastId, share }: Span): SpanJson {
-  const whole = { delivered, delivered_id: deliveredId };
-  return share === null ? whole : { ...whole, target, last_id: lastId, ...share };
 }
 
 interface StateRow {
@@ -721,42 +564,9 @@ interface KeepRow {
   events: string;
 }
 
-/* How a batch is cut to its bytes: Postgres leaves out what follows events that reach the bound, so
-   one event may come too many, which is left out here. */
-
-/** What is stored is the text, compressed or not, and up to four bytes for its length. */
-const STORED_MORE_BYTES = 4;
-
-function storedBytesMax({ bytesMax, eventsMax }: BatchLimits): number {
-  return bytesMax + eventsMax * STORED_MORE_BYTES;
-}
-
-/** How many of the first events fit; one always does. */
-function countFitting(
-  events: readonly FetchedEvent[],
-  { bytesMax, eventBytesMax }: BatchLimits,
-): number {
-  let bytes = 0;
-  const tooMany = events.findIndex(({ dataBytes }, index) => {
-    bytes += Math.min(dataBytes ?? 0, eventBytesMax);
-    return bytes > bytesMax && index > 0;
-  });
-  return tooMany < 0 ? events.length : tooMany;
-}
-
-/** Whether Postgres has left out nothing for a bound. */
-function isWhole(events: readonly FetchedEvent[], { bytesMax, eventsMax }: BatchLimits): boolean {
-  const bytes = events.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
-  return events.length < eventsMax && bytes < bytesMax;
-}
-
 /** Postgres' text form of an array of numbers. */
 function arrayText(ids: readonly string[]): string {
   return `{${ids.join(",")}}`;
-}
-
-function highest(a: string, b: string): string {
-  return BigInt(a) > BigInt(b) ? a : b;
 }
 
 /** What Postgres says of a schema or a function that is not there. */
