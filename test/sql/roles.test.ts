@@ -7,21 +7,26 @@ import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../
 const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]> = {
   drain: [
     "drawn_id()",
+    "forget_kept(bigint,bigint)",
     "has_work(integer,integer,bigint,pg_snapshot,bigint)",
     "is_of_share(text,integer,integer)",
-    "read_state(integer,integer)",
-    "reclaim(integer,integer,bigint)",
+    "keep_step(integer,bigint,bigint,bigint,integer,bigint)",
+    "read_state(integer,integer,bigint)",
+    "reclaim(integer,integer,bigint,boolean)",
     "reclaim_log()",
     "refresh_captures(boolean)",
+    "replay_step(integer,bigint)",
     "settle(integer,bigint,integer,jsonb,jsonb,boolean,jsonb,jsonb,bigint[],integer,bigint)",
     "snapshot_step(integer,integer,integer,bigint)",
     "take_lease(integer,integer,integer)",
   ],
   operator: [
+    "cancel_replay(integer)",
     "cancel_snapshot(integer)",
     "discard(bigint)",
     "pause()",
     "pause_snapshot(integer)",
+    "replay(regclass,timestamp with time zone,timestamp with time zone,text[])",
     "requeue(bigint)",
     "resume()",
     "resume_snapshot(integer)",
@@ -42,6 +47,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
     "enqueue_event_1_update()",
     "is_compiled_for(regclass,text)",
     "open_statement()",
+    "restart_keeping()",
     "restart_snapshots()",
     "rewind_snapshots()",
   ],
@@ -50,7 +56,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
 /** Who may read what; nobody may do more. */
 const READERS: Record<"drain" | "operator" | "writer", readonly string[]> = {
   drain: ["control", "outbound_event_queue", "parked_events", "snapshots"],
-  operator: ["control", "external_id_relations", "parked", "snapshots"],
+  operator: ["control", "external_id_relations", "parked", "replays", "snapshots"],
   writer: [],
 };
 
