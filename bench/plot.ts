@@ -71,7 +71,7 @@ export function linePlot(options: PlotOptions): string {
   });
   const size = `width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}"`;
   const open = `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif">`;
-  return `${[open, ...parts, "</svg>"].join("\n")}\n`;
+  return `${[open, `<title>${escapeMarkup(title)}</title>`, ...parts, "</svg>"].join("\n")}\n`;
 }
 
 function ticksOfX({ xScale, series, xMax }: PlotOptions): number[] {
@@ -101,11 +101,14 @@ function roundStep(value: number): number {
 }
 
 function text(x: number, y: number, content: string, anchor = "middle", size = 12): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   const place = `x="${coordinate(x)}" y="${coordinate(y)}"`;
-  return `<text ${place} text-anchor="${anchor}" font-size="${size}" fill="#333">${escaped}</text>`;
+  return `<text ${place} text-anchor="${anchor}" font-size="${size}" fill="#333">${escapeMarkup(content)}</text>`;
 }
 
 function coordinate(value: number): string {
   return String(Math.round(value * 10) / 10);
+}
+
+function escapeMarkup(content: string): string {
+  return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
