@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 /** Tests of the test servers themselves, and what takes longer than its worth in each run. */
 export const MORE = [
   "test/dependencies.test.ts",
+  "test/faults/network.test.ts",
+  "test/faults/terminate.test.ts",
+  "test/faults/time.test.ts",
   "test/local/**/*.test.ts",
   "test/transactions/acls.test.ts",
   "test/transactions/unknown.test.ts",
@@ -15,6 +18,8 @@ export const MORE = [
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
   "test/relay/tls.test.ts",
+  "test/sql/hostile.test.ts",
+  "test/sql/upgrade.test.ts",
 ];
 
 export default defineConfig({

@@ -106,6 +106,7 @@ alter table pg2kafka.outbound_event_queue_0 replica identity full;
 alter table pg2kafka.outbound_event_queue_1 replica identity full;
 alter table pg2kafka.outbound_event_queue_2 replica identity full;
 alter table pg2kafka.outbound_event_queue_3 replica identity full;
+alter table pg2kafka.outbound_event_queue_replayed replica identity full;
 alter table pg2kafka.nested_statements replica identity full;
 
 /* What the drain has done, appended, never updated: the entry with the highest number is the

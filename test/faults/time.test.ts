@@ -15,7 +15,7 @@ import { type Step, stepsOf } from "./steps.ts";
 import { tick } from "./tick.ts";
 
 const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
-const DEADLINES = ofSize({ short: 1, long: 60 });
+const DEADLINES = ofSize({ short: 2, long: 60 });
 const TICKS = ofSize({ short: 6, long: 600 });
 /** Jumps of Postgres' clock, and runs of processes whose own clock jumps. */
 const JUMPS = ofSize({ short: 20, long: 3_000 });
