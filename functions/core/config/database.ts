@@ -69,7 +69,7 @@ function readUrl(env: Environment, problems: string[]): string {
     );
   } else if (!isUrl) {
     problems.push("DATABASE_URL is not a URL of the form postgres://user@host/database.");
-  } else if (!isEscaped(new URL(text))) {
+  } else if (!isEscaped(text)) {
     problems.push(
       "DATABASE_URL has a % that begins no escape, or an @ behind the host: in its user, password " +
         "and database write % as %25, @ as %40, / as %2F, ? as %3F and # as %23.",
@@ -79,7 +79,8 @@ function readUrl(env: Environment, problems: string[]): string {
 }
 
 /** Whether a URL was taken apart where its writer meant it: a password may hold what ends one. */
-function isEscaped({ username, password, pathname, search, hash }: URL): boolean {
+function isEscaped(text: string): boolean {
+  const { username, password, pathname, search, hash } = new URL(text);
   try {
     for (const part of [username, password, pathname]) decodeURIComponent(part);
   } catch {
