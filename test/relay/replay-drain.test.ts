@@ -6,13 +6,13 @@ import { readCommitted } from "../support/committed.ts";
 import { newest, useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
+import { REPLAY } from "./replay.ts";
 import { drainInto, drainToKafka, expireLeases, kafkaProducer, one } from "./support.ts";
 
 const EVENTS = 12_000;
 const STEP_EVENTS_MAX = 5_000;
 const KEYS = 40;
 const KILLS = 4;
-const REPLAY = "pg2kafka-replay";
 
 const server = useDatabase(newest);
 const cluster = useKafka();

@@ -1,12 +1,10 @@
-import { beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { createQueue, type KeepLimits, type Lease } from "../../functions/core/postgres/queue.ts";
 import { createTopic } from "../local/topics.ts";
 import { newest, useDatabase, versions } from "../support/database.ts";
-import { useKafka } from "../support/kafka.ts";
+import { useReplays } from "./replay.ts";
 import {
   drainSession,
-  drainToKafka,
-  type Environment,
   enqueue,
   enqueueMany,
   expireLeases,
@@ -16,44 +14,12 @@ import {
   writer,
 } from "./support.ts";
 
-const REPLAY = "pg2kafka-replay";
 const HOUR_MS = 3_600_000;
 const KEEP = { KEEP_HOURS: "1" };
 
-const cluster = useKafka();
-
 describe.each(versions)("a replay on Postgres %i", (version) => {
-  const server = useDatabase(version, { superuser: true });
-  const topicOf = (table: string) => `pg2kafka.${server.database.name}.${table}`;
-
-  beforeEach(async () => {
-    for (const table of ["t", "u"]) await createTopic(cluster.brokers, topicOf(table));
-  });
-
-  const drain = (env: Environment = {}) => drainToKafka(server.database, cluster.brokers, env);
-
-  /** The keys of `t`'s messages that a replay has sent, or one of them; in order. */
-  async function replayedKeys(replay?: number, table = "t"): Promise<(string | null)[]> {
-    const messages = await receive(cluster.brokers, topicOf(table));
-    const isOf = (number?: string) =>
-      number !== undefined && (!replay || Number(number) === replay);
-    return messages.filter(({ headers }) => isOf(headers[REPLAY])).map(({ key }) => key);
-  }
-
-  async function replay(parameters = ""): Promise<number> {
-    const { id } = await one<{ id: number }>(
-      server.sql,
-      `select pg2kafka.replay(${parameters}) as id`,
-    );
-    return id;
-  }
-
-  const replays = () =>
-    server.sql`select id, state, events::int, percent::int from pg2kafka.replays order by id`;
-
-  const rowsIn = async (table: string) =>
-    (await one<{ rows: number }>(server.sql, `select count(*)::int as rows from pg2kafka.${table}`))
-      .rows;
+  const { server, cluster, topicOf, drain, replayedKeys, replay, replays, rowsIn } =
+    useReplays(version);
 
   test("takes what it is asked for: a table, a time, keys, and all three", async () => {
     const { sql } = server;

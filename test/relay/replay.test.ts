@@ -1,56 +1,15 @@
-import { beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { readStatus } from "../../functions/core/postgres/status.ts";
-import { createTopic, readTopic } from "../local/topics.ts";
-import { useDatabase, versions } from "../support/database.ts";
-import { useKafka } from "../support/kafka.ts";
-import {
-  drainSession,
-  drainToKafka,
-  type Environment,
-  enqueue,
-  enqueueMany,
-  idleGeneration,
-  one,
-  receive,
-} from "./support.ts";
+import { readTopic } from "../local/topics.ts";
+import { versions } from "../support/database.ts";
+import { REPLAY, useReplays } from "./replay.ts";
+import { drainSession, enqueue, enqueueMany, idleGeneration } from "./support.ts";
 
-const REPLAY = "pg2kafka-replay";
 const KEEP = { KEEP_HOURS: "1" };
 
-const cluster = useKafka();
-
 describe.each(versions)("a replay on Postgres %i", (version) => {
-  const server = useDatabase(version, { superuser: true });
-  const topicOf = (table: string) => `pg2kafka.${server.database.name}.${table}`;
-
-  beforeEach(async () => {
-    for (const table of ["t", "u"]) await createTopic(cluster.brokers, topicOf(table));
-  });
-
-  const drain = (env: Environment = {}) => drainToKafka(server.database, cluster.brokers, env);
-
-  /** The keys of `t`'s messages that a replay has sent, or one of them; in order. */
-  async function replayedKeys(replay?: number, table = "t"): Promise<(string | null)[]> {
-    const messages = await receive(cluster.brokers, topicOf(table));
-    const isOf = (number?: string) =>
-      number !== undefined && (!replay || Number(number) === replay);
-    return messages.filter(({ headers }) => isOf(headers[REPLAY])).map(({ key }) => key);
-  }
-
-  async function replay(parameters = ""): Promise<number> {
-    const { id } = await one<{ id: number }>(
-      server.sql,
-      `select pg2kafka.replay(${parameters}) as id`,
-    );
-    return id;
-  }
-
-  const replays = () =>
-    server.sql`select id, state, events::int, percent::int from pg2kafka.replays order by id`;
-
-  const rowsIn = async (table: string) =>
-    (await one<{ rows: number }>(server.sql, `select count(*)::int as rows from pg2kafka.${table}`))
-      .rows;
+  const { server, cluster, topicOf, drain, replayedKeys, replay, replays, rowsIn } =
+    useReplays(version);
 
   test("sends the same once more, byte for byte, with its number in a header more", async () => {
     const { sql } = server;
