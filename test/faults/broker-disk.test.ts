@@ -5,8 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, test } from "vitest";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
+import { SEED } from "./seed.ts";
 import { mayMount, moveToSmallDisk, type SmallDisk } from "./small-disk.ts";
-import { type Fault, MODES, runTrial, SEED } from "./trial.ts";
+import { type Fault, MODES, runTrial } from "./trial.ts";
 
 const TIMES = 2;
 const DISK_MB = 48;

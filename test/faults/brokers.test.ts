@@ -6,7 +6,8 @@ import { kafkaClient } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
 import type { Random } from "../support/random.ts";
 import { isKafka } from "./requests.ts";
-import { type Fault, MODES, runTrial, SEED } from "./trial.ts";
+import { SEED } from "./seed.ts";
+import { type Fault, MODES, runTrial } from "./trial.ts";
 
 const TIMES = 2;
 /** A broker's session is 3 s, a request's timeout 1.5 s: this is for shorter and for longer. */

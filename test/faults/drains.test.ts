@@ -1,13 +1,12 @@
-import { randomInt } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { report } from "./report.ts";
 import { DELIVERIES, drawSteps, Scene, untilReached } from "./scene.ts";
+import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
 import { stepsOf } from "./steps.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 /** With two deliveries and two numbers of lanes, 200 kills together. */
 const KILLS = ofSize({ short: 3, long: 50 });
 const FREEZES = ofSize({ short: 1, long: 25 });
@@ -33,7 +32,7 @@ describe.each(scenes)(
       return Scene.set(server.database, cluster.brokers, options);
     };
 
-    test(`a drain is killed at ${KILLS} steps (seed ${SEED})`, async (context) => {
+    test(`a drain is killed at ${KILLS} steps (seed ${SEED})`, async () => {
       const scene = await setScene();
       for (const step of drawSteps(steps, KILLS, scene.random)) {
         const stop = await scene.stopAt(step);
@@ -48,13 +47,13 @@ describe.each(scenes)(
       }
       const { ends } = scene.drains;
       const tally = await scene.finish();
-      report(context, { seed: SEED, tried: KILLS, ...tally, ends: Object.fromEntries(ends) });
+      report({ seed: SEED, tried: KILLS, ...tally, ends: Object.fromEntries(ends) });
       expect(ends.get("SIGKILL")).toBe(KILLS);
       expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
       if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
     });
 
-    test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async (context) => {
+    test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async () => {
       const scene = await setScene();
       for (const step of drawSteps(steps, FREEZES, scene.random)) {
         const stop = await scene.stopAt(step);
@@ -73,7 +72,7 @@ describe.each(scenes)(
       }
       const { ends } = scene.drains;
       const tally = await scene.finish();
-      report(context, { seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
+      report({ seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
       expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
       if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
     });

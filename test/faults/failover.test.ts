@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres, { type Sql } from "postgres";
 import { describe, expect, inject, onTestFinished, test } from "vitest";
@@ -13,9 +13,10 @@ import { randomFrom } from "../support/random.ts";
 import { Drains } from "./drains.ts";
 import { History, type Tally } from "./history.ts";
 import { Replicas } from "./replicas.ts";
+import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const FAILOVERS = ofSize({ short: 1, long: 10 });
 const AT_WORK_MS = ofSize({ short: 1_000, long: 4_000 });
 
@@ -92,18 +93,7 @@ describe.each(MODES)("%s", (delivery) => {
       const { events, repeated, ...wrong } = await history.tally(connect(), cluster.brokers, topic);
       const { counts } = history;
       const ends = Object.fromEntries(drains.ends);
-      console.log(
-        JSON.stringify({
-          seed: SEED,
-          delivery,
-          failovers: FAILOVERS,
-          events,
-          repeated,
-          ...wrong,
-          ends,
-          counts,
-        }),
-      );
+      report({ seed: SEED, tried: FAILOVERS, events, repeated, ...wrong, ends });
       expect(wrong).toEqual({ lost: 0, invented: 0, inverted: 0 });
       expect(counts.failed).toBeGreaterThanOrEqual(FAILOVERS);
       if (delivery === "exactly-once") expect(repeated).toBe(0);
@@ -187,7 +177,7 @@ test(
     await expireLeases(now);
     expect(await drainInto(database, kafka)).toMatchObject({ drained: true, stopped: null });
     const tally = await tallyOfQueue(now, topic);
-    console.log(JSON.stringify({ seed: SEED, ...tally }));
+    report({ seed: SEED, tried: 1, ...tally });
     expect(tally).toMatchObject({ lost: 0, inverted: 0 });
     // What only the old primary had was in Kafka by then.
     expect(tally.invented).toBeGreaterThan(FORGOTTEN);

@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
@@ -8,8 +7,8 @@ import { useKafka } from "../support/kafka.ts";
 import { Drains } from "./drains.ts";
 import { History } from "./history.ts";
 import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const MINUTES = Number(process.env["PG2KAFKA_TEST_MINUTES"] ?? 10);
 const WRITERS = 8;
 /** The drain begins when so much waits. */
@@ -37,7 +36,7 @@ function status(): Promise<Status> {
   );
 }
 
-test(`${WRITERS} sessions write at full speed for ${MINUTES} minutes with the drain behind: all arrives, and the disk is given back (seed ${SEED})`, async (context) => {
+test(`${WRITERS} sessions write at full speed for ${MINUTES} minutes with the drain behind: all arrives, and the disk is given back (seed ${SEED})`, async () => {
   const { sql, database } = server;
   const topic = `pg2kafka.${database.name}.rows`;
   await createTopic(cluster.brokers, topic, { partitions: 3 });
@@ -85,7 +84,7 @@ test(`${WRITERS} sessions write at full speed for ${MINUTES} minutes with the dr
     "backlog when the writers end": atEnd.backlog,
     "bytes at most": most.bytes,
   };
-  report(context, { seed: SEED, tried, ...tally, ends: Object.fromEntries(drains.ends) });
+  report({ seed: SEED, tried, ...tally, ends: Object.fromEntries(drains.ends) });
   expect(most.backlog).toBeGreaterThanOrEqual(BACKLOG_MIN);
   expect(failed).toBe(0);
   expect(tally).toMatchObject({ lost: 0, invented: 0, repeated: 0, inverted: 0 });

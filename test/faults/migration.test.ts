@@ -29,7 +29,7 @@ async function createInstallation(): Promise<TestDatabase> {
   return database;
 }
 
-test("a migration is killed at its statements, one after the other: the next completes it, and no write is lost", async (context) => {
+test("a migration is killed at its statements, one after the other: the next completes it, and no write is lost", async () => {
   const whole = await createInstallation();
   await migrate(whole.sql, schema);
   const { sql, url: plainUrl } = await createInstallation();
@@ -59,7 +59,7 @@ test("a migration is killed at its statements, one after the other: the next com
     sql,
     "select count(*)::int from pg2kafka.outbound_event_queue",
   );
-  report(context, { tried: kills, events: made, lost: Math.max(0, made - count) });
+  report({ tried: kills, events: made, lost: Math.max(0, made - count) });
   expect(kills).toBeGreaterThan(1);
   expect(count).toBe(made);
   expect(await dump(sql)).toBe(await dump(whole.sql));

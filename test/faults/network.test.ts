@@ -4,8 +4,9 @@ import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { type Proxy as Network, type Stage, startProxy } from "../local/proxy.ts";
 import { useDatabase } from "../support/database.ts";
 import { isKafka, isQuery } from "./requests.ts";
+import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
-import { type Fault, MODES, runTrial, SEED, type Trial } from "./trial.ts";
+import { type Fault, MODES, runTrial, type Trial } from "./trial.ts";
 
 const TIMES = ofSize({ short: 1, long: 2 });
 /** A request's timeout is 1.5 s, a lease 5 s: this is for shorter and for longer. */

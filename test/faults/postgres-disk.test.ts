@@ -11,6 +11,7 @@ import { drainToKafka, expireLeases } from "../relay/support.ts";
 import { schema } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { History } from "./history.ts";
+import { report } from "./report.ts";
 
 const DISK_MB = 192;
 const CHUNK_BYTES = 65_536;
@@ -91,7 +92,7 @@ test.skipIf(process.getuid?.() !== 0)(
     const last = await drainToKafka({ ...database, sql }, cluster.brokers);
     expect(last).toMatchObject({ drained: true, stopped: null });
     const { events, repeated, ...wrong } = await history.tally(sql, cluster.brokers, topic);
-    console.log(JSON.stringify({ events, repeated, ...wrong }));
+    report({ seed: SEED, tried: 1, events, repeated, ...wrong, ends: { [drained]: 1 } });
     expect(wrong).toEqual({ lost: 0, invented: 0, inverted: 0 });
     // Postgres' own words: the disk is full, or its log cannot be written and it ends all sessions.
     expect(["53100", "57P02", "CONNECTION_CLOSED"]).toContain([...codes][0]);

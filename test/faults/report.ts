@@ -1,4 +1,4 @@
-import type { TestContext } from "vitest";
+import { TestRunner } from "vitest";
 import type { Tally } from "./history.ts";
 
 /** A line of the table that `npm run test:faults` ends with. */
@@ -16,8 +16,10 @@ declare module "vitest" {
   }
 }
 
-/** Print what came out, and keep it for the table. Call it before what it says is checked. */
-export function report({ task }: TestContext, result: FaultReport): void {
+/** Print what came out of the test that runs, and keep it for the table. Call it before what it says
+ *  is checked. */
+export function report(result: FaultReport): void {
+  const task = TestRunner.getCurrentTest()!;
   task.meta.fault = result;
   console.log(`${task.name}: ${JSON.stringify(result)}`);
 }

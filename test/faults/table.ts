@@ -24,7 +24,7 @@ export default class Table implements Reporter {
         if (!fault) continue;
         lines.push([withoutSeed(test.fullName), ...cells(fault)]);
         const file = relative(process.cwd(), module.moduleId);
-        again = `PG2KAFKA_TEST_SEED=${fault.seed ?? ""} npm run test:faults -- ${file} -t '${withoutSeed(test.name)}'`;
+        again = `PG2KAFKA_TEST_SEED=${fault.seed ?? ""} npm run test:faults -- ${file} -t ${JSON.stringify(withoutSeed(test.name))}`;
       }
     }
     if (lines.length === 0) return;

@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
 import { createTopic } from "../local/topics.ts";
@@ -6,9 +5,10 @@ import { drainToKafka, expireLeases } from "../relay/support.ts";
 import { pidOf, useDatabase, waitFor, waitUntilBlocked } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { History } from "./history.ts";
+import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const ROUNDS = ofSize({ short: 1, long: 10 });
 /** More steps than a drain takes. */
 const STEPS_MAX = 100;
@@ -152,7 +152,7 @@ describe.each(MODES)("$delivery", ({ delivery, tables }) => {
       const end = await drainToKafka(database, cluster.brokers, environmentOf(delivery));
       expect(end).toMatchObject({ drained: true, stopped: null });
       const { events, repeated, ...wrong } = await history.tally(sql, cluster.brokers, topic);
-      console.log(JSON.stringify({ seed: SEED, delivery, terminated, events, repeated, ...wrong }));
+      report({ seed: SEED, tried: terminated, events, repeated, ...wrong });
       expect(wrong).toEqual({ lost: 0, invented: 0, inverted: 0 });
       if (delivery === "exactly-once") expect(repeated).toBe(0);
       expect(Object.keys(terminated)).toEqual(

@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,12 +8,12 @@ import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { report } from "./report.ts";
 import { DELIVERIES, drawSteps, Scene } from "./scene.ts";
+import { SEED } from "./seed.ts";
 import { setClock, shiftClock } from "./shifted-clock.ts";
 import { ofSize } from "./size.ts";
 import { type Step, stepsOf } from "./steps.ts";
 import { tick } from "./tick.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const DEADLINES = ofSize({ short: 2, long: 60 });
 const TICKS = ofSize({ short: 6, long: 600 });
 /** Jumps of Postgres' clock, and runs of processes whose own clock jumps. */
@@ -99,7 +98,7 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
   const steps = stepsOf(delivery);
   const repeatedMax = delivery === "exactly-once" ? 0 : Number.POSITIVE_INFINITY;
 
-  test(`the time is up at ${DEADLINES} steps (seed ${SEED})`, async (context) => {
+  test(`the time is up at ${DEADLINES} steps (seed ${SEED})`, async () => {
     const scene = await setScene();
     const ends: Record<string, number> = {};
     const note = (end: string) => {
@@ -110,25 +109,25 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
       note(await runOutOfTime(scene, step, lateMs));
     }
     const tally = await scene.finish();
-    report(context, { seed: SEED, tried: DEADLINES, ...tally, ends });
+    report({ seed: SEED, tried: DEADLINES, ...tally, ends });
     expect(ends["DEADLINE"]).toBeGreaterThan(0);
     expect(tally).toMatchObject(NOTHING_WRONG);
     expect(tally.repeated).toBeLessThanOrEqual(repeatedMax);
   });
 
-  test(`${TICKS} ticks, ${AT_ONCE} at a time, each of which is soon over (seed ${SEED})`, async (context) => {
+  test(`${TICKS} ticks, ${AT_ONCE} at a time, each of which is soon over (seed ${SEED})`, async () => {
     const scene = await setScene();
     scene.history.startWriters(2);
     const { ends } = await runTicks(scene, TICKS);
     await scene.history.stopWriters();
     const tally = await scene.finish();
-    report(context, { seed: SEED, tried: TICKS, ...tally, ends });
+    report({ seed: SEED, tried: TICKS, ...tally, ends });
     expect(ends["LEASED"]).toBeGreaterThan(0);
     expect(ends["DEADLINE"]).toBeGreaterThan(0);
     expect(tally).toMatchObject({ ...NOTHING_WRONG, repeated: 0 });
   });
 
-  test(`Postgres' clock jumps while several drains work (seed ${SEED})`, async (context) => {
+  test(`Postgres' clock jumps while several drains work (seed ${SEED})`, async () => {
     const scene = await setScene();
     expect(await shiftClock(server.sql)).toBeGreaterThan(4);
     const setting = server.database.connect();
@@ -156,7 +155,7 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
     // A lease that was taken late in the day lasts until then.
     await setClock(setting, 2 * SHIFT_S_MAX);
     const tally = await scene.finish();
-    report(context, {
+    report({
       seed: SEED,
       tried: { jumps, "bytes given back": reclaimed },
       ...tally,
@@ -167,7 +166,7 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
     expect(tally.repeated).toBeLessThanOrEqual(repeatedMax);
   });
 
-  test(`the clock of a drain's process jumps (seed ${SEED})`, async (context) => {
+  test(`the clock of a drain's process jumps (seed ${SEED})`, async () => {
     const directory = mkdtempSync(join(tmpdir(), "pg2kafka-clock-"));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     const scene = await setScene();
@@ -191,7 +190,7 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
       .reduce((sum, n) => sum + Number(n), 0);
     const ends = Object.fromEntries(scene.drains.ends);
     const tally = await scene.finish();
-    report(context, { seed: SEED, tried: { jumps }, ...tally, ends });
+    report({ seed: SEED, tried: { jumps }, ...tally, ends });
     expect(jumps).toBeGreaterThan(10 * RUNS);
     expect(tally).toMatchObject(NOTHING_WRONG);
     expect(tally.repeated).toBeLessThanOrEqual(repeatedMax);

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, test } from "vitest";
 import { createTopic, kafkaClient } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
-import { type Fault, MODES, runTrial, SEED, type Trial } from "./trial.ts";
+import { SEED } from "./seed.ts";
+import { type Fault, MODES, runTrial, type Trial } from "./trial.ts";
 
 // Node does not see these names in kafkajs' CommonJS.
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ConfigResourceTypes } = kafkajs;

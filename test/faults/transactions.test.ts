@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,8 +10,9 @@ import type { Job } from "../transactions/drain.ts";
 import { type DrainProcess, startDrain } from "../transactions/process.ts";
 import { countStream } from "../transactions/stream.ts";
 import { newTopic, settingsFor } from "../transactions/support.ts";
+import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 
-const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 const BATCHES = Number(process.env["PG2KAFKA_TEST_BATCHES"] ?? 3_000);
 const EVENTS_PER_BATCH = 20;
 
@@ -48,10 +48,6 @@ class Drains {
     this.#job = job;
     this.#current = startDrain(job);
     void this.#follow(this.#current);
-  }
-
-  get started(): number {
-    return this.#started;
   }
 
   kill(): void {
@@ -136,9 +132,7 @@ test(`each event is read once and in order, whatever is killed meanwhile (seed $
   const { read, ...wrong } = await countStream(kafka.bootstrap, stream);
   const reasons = Map.groupBy(drains.outputs.join("").split("\n").filter(Boolean), (line) => line);
   const ends = Object.fromEntries([...reasons].map(([reason, lines]) => [reason, lines.length]));
-  console.log(
-    JSON.stringify({ seed: SEED, read, ...wrong, processes: drains.started, ends, counts }),
-  );
+  report({ seed: SEED, tried: counts, events: read, ...wrong, ends });
   expect(wrong).toEqual({ lost: 0, repeated: 0, inverted: 0, misplaced: 0 });
   expect(read).toBe(BATCHES * EVENTS_PER_BATCH);
 });

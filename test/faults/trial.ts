@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished } from "vitest";
 import { createTopic } from "../local/topics.ts";
@@ -7,9 +6,9 @@ import type { TestDatabase } from "../support/database.ts";
 import { type Random, randomFrom } from "../support/random.ts";
 import { Drains } from "./drains.ts";
 import { History, type HistoryOptions, type Tally, type TallyOptions } from "./history.ts";
+import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
-
-export const SEED = Number(process.env["PG2KAFKA_TEST_SEED"] ?? randomInt(2 ** 31));
 
 const WRITERS = 4;
 const PARTITIONS = 3;
@@ -73,7 +72,7 @@ export interface TrialOptions extends Mode {
 
 /**
  * Let an application write and drains drain while faults come, then let all come to rest, and compare
- * what is in Kafka with what was committed. Prints one line of what was counted.
+ * what is in Kafka with what was committed. Reports how often each fault has hit.
  *
  * It fails where something is lost, invented or out of order, where an exactly-once drain repeats,
  * where the drains do not come to rest, and where a fault has never hit anything.
@@ -111,7 +110,7 @@ export async function runTrial(options: TrialOptions): Promise<Tally> {
   await drains.finish();
   const tally = await history.tally(database.sql, brokers, topic, options.tally?.());
   const ends = Object.fromEntries(drains.ends);
-  console.log(JSON.stringify({ seed: SEED, delivery, lanes, times, hits, ...tally, ends }));
+  report({ seed: SEED, tried: hits, ...tally, ends });
   const { lost, invented, inverted, repeated } = tally;
   expect({ lost, invented, inverted }).toEqual({ lost: 0, invented: 0, inverted: 0 });
   if (delivery === "exactly-once") expect(repeated).toBe(0);
