@@ -112,5 +112,5 @@ async function drainVisible(
 function lagMs({ events }: Batch): number {
   // What is sent again was in time once.
   const oldest = events.find(({ replay }) => replay === null);
-  return oldest ? Math.max(0, Date.now() - Number(oldest.createdAtMicros) / 1000) : 0;
+  return oldest ? Math.max(0, Date.now() - Math.floor(Number(oldest.createdAtMicros) / 1000)) : 0;
 }

@@ -303,19 +303,39 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     settlement: Settlement,
     parkedMax: ParkedLimits,
   ): Promise<void> {
-    const expiresAtMs = performance.now() + leaseMs;
-    const [[drawn]] = await transaction((tx) =>
-      Promise.all([
-        // Before the entry, see `drawnId`: so it is sent now, not when somebody awaits it.
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`.execute(),
-        appendLog(tx, lease, leaseMs, settlement, parkedMax),
-      ]),
-    );
-    lease.expiresAtMs = expiresAtMs;
-    lease.drawnId = drawn!.id;
+    await renew(lease, leaseMs, (_, append) => append(settlement, parkedMax));
   }
 
-  /** Add an entry to the drain's log, in a transaction that is under way. */
+  /**
+   * A transaction that may add an entry to the drain's log, which renews the lease. What `drawnId`
+   * demands is done here: the highest id drawn is read before all else.
+   *
+   * @param work gets a function that adds the entry, parking nothing unless it is told how much may be
+   */
+  async function renew<Result>(
+    lease: Lease,
+    leaseMs: number,
+    work: (tx: TransactionSql, append: Append) => Promise<Result>,
+  ): Promise<Result> {
+    const expiresAtMs = performance.now() + leaseMs;
+    const written = { isAppended: false };
+    const [[drawn], result] = await transaction((tx) =>
+      Promise.all([
+        // Sent now, not when somebody awaits it.
+        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`.execute(),
+        work(tx, async (settlement, parkedMax = NOTHING_PARKED) => {
+          await appendLog(tx, lease, leaseMs, settlement, parkedMax);
+          written.isAppended = true;
+        }),
+      ]),
+    );
+    if (written.isAppended) {
+      lease.expiresAtMs = expiresAtMs;
+      lease.drawnId = drawn!.id;
+    }
+    return result;
+  }
+
   async function appendLog(
     tx: TransactionSql,
     lease: Lease,
@@ -352,20 +372,13 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   ): Promise<SnapshotStep> {
     const { lane, lanes } = lease.share;
     const { position } = settlement;
-    const expiresAtMs = performance.now() + leaseMs;
-    return await transaction(async (tx) => {
-      const [[drawn], [step]] = await Promise.all([
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<
-          StepRow[]
-        >`select * from pg2kafka.snapshot_step(${lane}, ${lanes}, ${rowsMax}, ${bytesMax})`,
-      ]);
+    return await renew(lease, leaseMs, async (tx, append) => {
+      const [step] = await tx<StepRow[]>`
+        select * from pg2kafka.snapshot_step(${lane}, ${lanes}, ${rowsMax}, ${bytesMax})`;
       const { is_left: isLeft, rows, target } = step!;
       const targetId = deliveredIdOf(position, lease.drawnId);
       const after = target === null ? position : { ...position, target, targetId };
-      await appendLog(tx, lease, leaseMs, { ...settlement, position: after }, NOTHING_PARKED);
-      lease.expiresAtMs = expiresAtMs;
-      lease.drawnId = drawn!.id;
+      await append({ ...settlement, position: after });
       return { isLeft, rows: Number(rows), after };
     }).catch((cause: Error & { code?: string }) => {
       throw cause.code === "PK003" ? leaseLost(cause) : cause;
@@ -385,18 +398,11 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     settlement: Settlement,
     { rowsMax, bytesMax }: SnapshotLimits,
   ): Promise<ReplayStep> {
-    const expiresAtMs = performance.now() + leaseMs;
-    return await transaction(async (tx) => {
-      const [[drawn], [step]] = await Promise.all([
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
-        tx<ReplayRow[]>`select * from pg2kafka.replay_step(${rowsMax}, ${bytesMax})`,
-      ]);
+    return await renew(lease, leaseMs, async (tx, append) => {
+      const [step] = await tx<ReplayRow[]>`
+        select * from pg2kafka.replay_step(${rowsMax}, ${bytesMax})`;
       const { is_left: isLeft, is_waiting: isWaiting, events } = step!;
-      if (isLeft && !isWaiting) {
-        await appendLog(tx, lease, leaseMs, settlement, NOTHING_PARKED);
-        lease.expiresAtMs = expiresAtMs;
-        lease.drawnId = drawn!.id;
-      }
+      if (isLeft && !isWaiting) await append(settlement);
       return { isLeft, isWaiting, events: Number(events) };
     });
   }
@@ -502,6 +508,9 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     refreshCaptures,
   };
 }
+
+/** Adds an entry to the drain's log. */
+type Append = (settlement: Settlement, parkedMax?: ParkedLimits) => Promise<void>;
 
 /** A step parks nothing. */
 const NOTHING_PARKED: ParkedLimits = { eventsMax: 0, bytesMax: 0 };

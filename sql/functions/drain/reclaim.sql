@@ -29,10 +29,7 @@ begin
   exception when lock_not_available then
     return 0;
   end;
-  select array_agg(w.delivered) into v_delivered
-  from pg2kafka.last_entry() e
-  cross join pg2kafka.waiting_spans(e.lanes) w
-  where pg2kafka.holds_lease(e.lanes, p_lane, p_token) and not e.restored;
+  v_delivered := pg2kafka.delivered_snapshots(p_lane, p_token);
   if p_keeps and p_generation >= 0 and v_delivered is not null then
     v_delivered := v_delivered || (select delivered from pg2kafka.keep_positions where generation = p_generation);
   end if;

@@ -53,10 +53,7 @@ begin
       continue;
     end;
     v_seen := pg_current_snapshot();
-    select array_agg(w.delivered) into v_delivered
-    from pg2kafka.last_entry() e
-    cross join pg2kafka.waiting_spans(e.lanes) w
-    where pg2kafka.holds_lease(e.lanes, p_lane, p_token) and not e.restored;
+    v_delivered := pg2kafka.delivered_snapshots(p_lane, p_token);
     if v_delivered is null then
       return;
     end if;
