@@ -26,6 +26,12 @@ export function processSeconds(pid: number): number {
   return own / TICKS_PER_SECOND;
 }
 
+/** Microseconds on a processor, of a process that runs: finer than its seconds, see schedstats. */
+export function processMicros(pid: number): number {
+  const [nanos] = readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ");
+  return Number(nanos) / 1000;
+}
+
 /** Of a process, its children that run, and those that have ended. */
 function familySeconds(parent: number): number {
   const { own, ended } = readStat(parent)!;
