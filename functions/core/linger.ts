@@ -24,7 +24,8 @@ export async function untilWork(run: Relay, session: Session): Promise<boolean> 
     const hasWork = await queue.hasWork(lease, position);
     if (hasWork === null) return false;
     if (hasWork) break;
-    await sleep(Math.min(pauseMs, deadlineMs - limits.marginMs - performance.now() + 1));
+    const leftMs = deadlineMs - limits.marginMs - performance.now() + 1;
+    await Promise.all([sleep(Math.min(pauseMs, leftMs)), session.settled()]);
     if (!hasTime(run)) return false;
     pauseMs = Math.min(pauseMs * PAUSE_GROWTH, PAUSE_MS_MAX);
   }

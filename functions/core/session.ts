@@ -33,13 +33,15 @@ const KEEP_ROWS_MAX = 5_000;
 /** What one drain does under one lease, and the position it has come to. */
 export class Session {
   readonly lease: Lease;
-  /** All up to it is settled. */
+  /** All up to it is in Kafka, or parked, and is settled when `#settling` is. */
   position: Position;
   readonly #run: Relay;
   readonly #report: RelayReport;
   readonly #sender: Sender;
   readonly #isGathered: boolean;
   #transaction: TransactionState;
+  /** The last batch's settlement, one at a time. */
+  #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
   #blocked = new Blocked();
   #room: ParkedLimits;
@@ -90,8 +92,6 @@ export class Session {
       const sent = unparked(retried);
       this.#room.eventsMax += sent.length;
       this.#room.bytesMax += sent.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
-      this.#report.delivered += sent.length;
-      this.#report.unparked += sent.length;
     }
   }
 
@@ -100,13 +100,10 @@ export class Session {
     return readNext(queue, position, this.lease.drawnId, limits.batch, this.lease.share);
   }
 
-  /** Send a batch, and settle it when Kafka has acknowledged all of it. */
+  /** Send a batch. When Kafka has acknowledged all of it, it is settled while the next one is sent. */
   async deliver({ events, after }: Batch): Promise<void> {
-    const parked = await this.#send(events, this.#room, (parked) => ({ position: after, parked }));
-    this.position = after;
+    await this.#send(events, this.#room, (parked) => ({ position: after, parked }));
     this.#report.batches += 1;
-    this.#report.delivered += events.length - parked.length;
-    this.#report.parked += parked.length;
     if (performance.now() < this.#reclaimAtMs) return;
     const isKept = await this.keep();
     if (!isKept) return; // The rest after the next batch: live events wait for one step only.
@@ -126,6 +123,7 @@ export class Session {
       ...(room && { refusedMax: room.eventsMax }),
       settlementFor: (refused) => this.#whole(toSettlement(leftOf(parcel, refused))),
       begin: async (begun) => {
+        await this.#settling;
         this.#transaction = { ...this.#transaction, begun };
         await this.settle({});
       },
@@ -133,14 +131,41 @@ export class Session {
     if (this.#sender.isKafkaAhead()) this.#report.restored = true;
     block(parcel, refused, this.#blocked, room);
     const left = leftOf(parcel, refused);
-    const transaction = { sent: this.#sender.sent(), begun: null };
-    await this.settle({ ...toSettlement(left), transaction });
-    this.#transaction = transaction;
+    await this.#settling;
+    this.#settling = this.#settleSent(toSettlement(left), events.length - left.length);
+    this.#settling.catch(() => {}); // It is awaited before anything else is settled.
     return left;
   }
 
+  async #settleSent(settlement: Partial<Settlement>, delivered: number): Promise<void> {
+    const { position } = this;
+    const transaction = { sent: this.#sender.sent(), begun: null };
+    const { parked = [], unparked = [] } = settlement;
+    this.position = settlement.position ?? position;
+    try {
+      await this.#settle({ ...settlement, transaction });
+    } catch (error) {
+      this.position = position;
+      throw error;
+    }
+    this.#transaction = transaction;
+    this.#report.delivered += delivered;
+    this.#report.parked += parked.length;
+    this.#report.unparked += unparked.length;
+  }
+
+  /** Once the last batch is settled. */
+  settled(): Promise<void> {
+    return this.#settling;
+  }
+
   /** Note what was dealt with, and renew the lease. @param leaseMs 0 gives it back */
-  settle(settlement: Partial<Settlement>, leaseMs = this.#run.limits.leaseMs): Promise<void> {
+  async settle(settlement: Partial<Settlement>, leaseMs?: number): Promise<void> {
+    await this.#settling;
+    await this.#settle(settlement, leaseMs);
+  }
+
+  #settle(settlement: Partial<Settlement>, leaseMs = this.#run.limits.leaseMs): Promise<void> {
     const { queue, limits } = this.#run;
     return queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
   }
@@ -154,6 +179,7 @@ export class Session {
   /** Make a step of a snapshot, and go on from there. */
   async stepSnapshot(bounds: SnapshotLimits): Promise<SnapshotStep> {
     const { queue, limits } = this.#run;
+    await this.#settling;
     const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.position = step.after;
     return step;
@@ -162,6 +188,7 @@ export class Session {
   /** Make a step of a replay, if one can be made now. */
   async stepReplay(bounds: SnapshotLimits): Promise<ReplayStep> {
     const { queue, limits } = this.#run;
+    await this.#settling;
     return await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
   }
 
@@ -200,7 +227,8 @@ export class Session {
 
   /** Give the lease back. @returns whether to come for another one */
   async end(isBeforeTruncate: boolean): Promise<boolean> {
-    await unlessLost(this.settle({ gather: isBeforeTruncate }, 0));
+    await this.#settling;
+    await unlessLost(this.#settle({ gather: isBeforeTruncate }, 0));
     let isKept = await this.keep();
     while (!isKept && hasTime(this.#run)) isKept = await this.keep();
     await this.reclaim();
@@ -210,7 +238,9 @@ export class Session {
 
   /** Give the lease back after a failure. Where another drain has it by now, that changes nothing. */
   async giveUp(error: unknown): Promise<void> {
-    await this.settle({}, 0).catch(() => {});
+    await this.#settling.catch(() => {});
+    await this.#settle({}, 0).catch(() => {});
+    this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const isFull = error.code === "TOO_MANY_REFUSED";
     const { code, message } = isFull ? parkedFull(this.#run.limits.parked, error) : error;
