@@ -22,8 +22,12 @@ export interface Script<Result> {
   stop(): Promise<void>;
 }
 
-/** As a deployed drain has them, see infra/lambda.ts. */
-const NODE_ARGS = ["--disable-warning=TimeoutNegativeWarning", "--max-semi-space-size=16"];
+/** As `npm run drain` has them. The heap of a Lambda is bounded by its memory. */
+const NODE_ARGS = [
+  "--disable-warning=TimeoutNegativeWarning",
+  "--max-semi-space-size=16",
+  "--max-old-space-size=256",
+];
 
 /** Where workers/usage.ts writes. */
 const USAGE_FD = 3;

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from "node:v8";
 import { type DatabaseSettings, readDatabase } from "./config/database.ts";
 import { type Environment, readChoice, readFlag } from "./config/environment.ts";
 import { readBrokers, readIam } from "./config/kafka.ts";
@@ -25,6 +26,10 @@ export interface RelayLimits {
 
 const HOUR_MS = 3_600_000;
 
+/** Heap that a batch may take, for each of its bytes: it is sent while the next one is read, and
+ *  both are held as read and as sent, with two bytes a character where one is not Latin. */
+const HEAP_PER_BATCH_BYTE = 8;
+
 const DELIVERIES = ["at-least-once", "exactly-once"] as const;
 
 export interface Config {
@@ -51,11 +56,16 @@ export interface Config {
  * Read the settings from environment variables. Only the handlers and the command line call
  * this; all else is handed values.
  *
+ * @param heapBytesMax what this process may take: of a Lambda, by its memory
  * @throws {ConfigError} naming every variable that is wrong, its value and its bound
  */
-export function readConfig(env: Environment): Config {
+export function readConfig(
+  env: Environment,
+  heapBytesMax = getHeapStatistics().heap_size_limit,
+): Config {
   const problems: string[] = [];
   const numbers = readNumbers(env, problems);
+  checkHeap(numbers, heapBytesMax, problems);
   const database = readDatabase(env, numbers.DATABASE_PORT, problems);
   const dryRun = readFlag(env, "DRY_RUN", problems);
   const performMigrations = readFlag(env, "PERFORM_MIGRATIONS", problems);
@@ -105,6 +115,19 @@ export function readConfig(env: Environment): Config {
     },
     topics: { tables, creation },
   };
+}
+
+/** A process without heap ends with no word of why. */
+function checkHeap(
+  { BATCH_BYTES_MAX }: Record<NumberName, number>,
+  heapBytesMax: number,
+  problems: string[],
+): void {
+  const bound = Math.floor(heapBytesMax / HEAP_PER_BATCH_BYTE);
+  if (BATCH_BYTES_MAX <= bound) return;
+  problems.push(
+    `BATCH_BYTES_MAX is ${BATCH_BYTES_MAX}; with a heap of ${heapBytesMax} bytes it must be at most ${bound}: more memory for the Lambda, or node's --max-old-space-size, allows more.`,
+  );
 }
 
 function readKeep({ KEEP_HOURS, KEEP_BYTES_MAX }: Record<NumberName, number>): KeepLimits {

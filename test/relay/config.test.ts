@@ -39,6 +39,17 @@ describe("the defaults", () => {
   });
 });
 
+describe("memory", () => {
+  test("a batch is refused that the heap could not hold", () => {
+    const env = { DATABASE_URL, BATCH_BYTES_MAX: "67108864" };
+    expect(() => readConfig(env, 8 * 67_108_864)).not.toThrow();
+    expect(() => readConfig(env, 268_435_456)).toThrow(
+      "BATCH_BYTES_MAX is 67108864; with a heap of 268435456 bytes it must be at most 33554432: " +
+        "more memory for the Lambda, or node's --max-old-space-size, allows more.",
+    );
+  });
+});
+
 describe.each(names)("%s", (name) => {
   const { default: standard, min, max } = NUMBERS[name];
 
