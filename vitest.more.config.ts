@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 export const MORE = [
   "test/dependencies.test.ts",
   "test/faults/network.test.ts",
+  "test/faults/restores.test.ts",
   "test/faults/terminate.test.ts",
   "test/faults/time.test.ts",
   "test/local/**/*.test.ts",

@@ -1,4 +1,5 @@
-import { createLambda, type Stage } from "./lambda.ts";
+import type { Stage } from "./lambda.ts";
+import { createOwnerLambda } from "./owner-lambda.ts";
 
 /** Long enough for a migration that waits its turn behind others. */
 const TIMEOUT_SECONDS = 300;
@@ -6,18 +7,13 @@ const MEMORY_MB = 512;
 
 /** The one-shot migration, invoked by hand as the outputs say. */
 export function createMigration(stage: Stage) {
-  const { owner } = stage.database;
-  return createLambda(
+  return createOwnerLambda(
     {
       id: "migrate",
       component: "Migrate",
       description: "Installs the schema pg2kafka, or brings it up to date; invoked by hand",
       timeoutSeconds: TIMEOUT_SECONDS,
       memoryMb: MEMORY_MB,
-      environment: { ...owner.environment, ...stage.settings.drain.variables },
-      link: owner.link,
-      permissions: owner.permissions,
-      network: stage.network,
     },
     stage,
   );

@@ -27,7 +27,8 @@ export async function runCommand(
     });
   } catch (error) {
     const { name, code, message } = describeFailure(error, database);
-    process.stderr.write(`${name}${code === "UNKNOWN" ? "" : ` ${code}`}: ${message}\n`);
+    const isNamed = code === "UNKNOWN" || message.startsWith(`${code}: `);
+    process.stderr.write(`${isNamed ? name : `${name} ${code}`}: ${message}\n`);
     process.exitCode = 1;
   } finally {
     setTimeout(() => process.exit(), CLOSE_MS).unref();

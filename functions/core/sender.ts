@@ -7,8 +7,12 @@ import type { Begun, Settlement, TransactionState } from "./postgres/state.ts";
 
 /** How a batch gets into Kafka under one lease: at least once, or exactly once. */
 export interface Sender {
-  /** Whether the batch that the last drain had begun is in Kafka. To be called first. */
-  recover(state: TransactionState, mayStart: () => boolean): Promise<boolean>;
+  /**
+   * Whether the batch that the last drain had begun is in Kafka. To be called first.
+   *
+   * @param token of the lease
+   */
+  recover(state: TransactionState, token: string, mayStart: () => boolean): Promise<boolean>;
   send(messages: readonly Message[], options: BatchOptions): Promise<SendReport>;
   /** The last batch that `send` has brought into Kafka, where these have names. */
   sent(): TransactionState["sent"];
@@ -43,6 +47,8 @@ export function atLeastOnce(producer: Producer): Sender {
  */
 export function exactlyOnce(producer: TransactionalProducer): Sender {
   let number = 0n;
+  /** Numbers go on from it: of a database that was not set back it is above all in Kafka. */
+  let firstNumber = 0n;
   let isFenced = false;
   let isKafkaAhead = false;
   let sent: TransactionState["sent"] = null;
@@ -51,17 +57,20 @@ export function exactlyOnce(producer: TransactionalProducer): Sender {
     const last = await producer.fence({ mayStart });
     isFenced = true;
     if (last === null) return false;
-    if (BigInt(last.number) > number) number = BigInt(last.number);
+    const lastNumber = BigInt(last.number);
+    number = larger(number, lastNumber);
     const isBegun = last.id === begun?.id;
-    isKafkaAhead = sent !== null && last.id !== sent.id && !isBegun;
+    const isKnown = sent === null ? lastNumber < firstNumber : last.id === sent.id;
+    isKafkaAhead = !isKnown && !isBegun;
     return isBegun;
   }
 
   return {
-    async recover(state, mayStart) {
+    async recover(state, token, mayStart) {
       const { begun } = state;
       sent = state.sent;
-      number = BigInt(begun?.number ?? sent?.number ?? 0);
+      firstNumber = BigInt(token);
+      number = larger(BigInt(begun?.number ?? sent?.number ?? 0), firstNumber);
       // Without a batch in doubt, nothing is asked before there is something to send.
       return begun !== null && (await fence(begun, mayStart));
     },
@@ -83,4 +92,8 @@ export function exactlyOnce(producer: TransactionalProducer): Sender {
     isKafkaAhead: () => isKafkaAhead,
     close: () => producer.close(),
   };
+}
+
+function larger(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }

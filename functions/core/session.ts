@@ -62,7 +62,8 @@ export class Session {
   /** Settle the batch that the last drain had begun, if it is in Kafka; if not, forget it. */
   async recover(): Promise<void> {
     const { begun } = this.#transaction;
-    const isInKafka = await this.#sender.recover(this.#transaction, this.#mayStart);
+    const { token } = this.lease;
+    const isInKafka = await this.#sender.recover(this.#transaction, token, this.#mayStart);
     if (begun && isInKafka) {
       const { number, id, settlement } = begun;
       await this.settle({ ...settlement, transaction: { sent: { number, id }, begun: null } });

@@ -79,11 +79,18 @@ comment on column pg2kafka.outbound_event_queue.data is
 comment on column pg2kafka.outbound_event_queue.generation is
   'Which of the four partitions; negative: sent again by the replay of this number, in a partition of their own';
 
-create table pg2kafka.outbound_event_queue_0 partition of pg2kafka.outbound_event_queue for values in (0);
-create table pg2kafka.outbound_event_queue_1 partition of pg2kafka.outbound_event_queue for values in (1);
-create table pg2kafka.outbound_event_queue_2 partition of pg2kafka.outbound_event_queue for values in (2);
-create table pg2kafka.outbound_event_queue_3 partition of pg2kafka.outbound_event_queue for values in (3);
-create table pg2kafka.outbound_event_queue_replayed partition of pg2kafka.outbound_event_queue default;
+-- Rows live for minutes and are never changed: vacuuming them would take time from the drain, and its
+-- lock would put TRUNCATE off. Against wraparound Postgres vacuums all the same.
+create table pg2kafka.outbound_event_queue_0 partition of pg2kafka.outbound_event_queue for values in (0)
+  with (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+create table pg2kafka.outbound_event_queue_1 partition of pg2kafka.outbound_event_queue for values in (1)
+  with (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+create table pg2kafka.outbound_event_queue_2 partition of pg2kafka.outbound_event_queue for values in (2)
+  with (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+create table pg2kafka.outbound_event_queue_3 partition of pg2kafka.outbound_event_queue for values in (3)
+  with (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+create table pg2kafka.outbound_event_queue_replayed partition of pg2kafka.outbound_event_queue default
+  with (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 create index outbound_event_queue_id_idx on pg2kafka.outbound_event_queue (id);
 create index outbound_event_queue_xact_idx on pg2kafka.outbound_event_queue (xact, id);
 

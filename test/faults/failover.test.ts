@@ -6,16 +6,16 @@ import { createProducer, type Producer } from "../../functions/core/kafka/produc
 import { migrate } from "../../functions/core/postgres/migrate.ts";
 import { createTopic } from "../local/topics.ts";
 import { configFor, drainInto, expireLeases } from "../relay/support.ts";
-import { readCommitted } from "../support/committed.ts";
 import { schema, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { randomFrom } from "../support/random.ts";
 import { Drains } from "./drains.ts";
-import { History, type Tally } from "./history.ts";
+import { History } from "./history.ts";
 import { Replicas } from "./replicas.ts";
 import { report } from "./report.ts";
 import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
+import { tallyOfQueue } from "./tally-of-queue.ts";
 
 const FAILOVERS = ofSize({ short: 1, long: 10 });
 const AT_WORK_MS = ofSize({ short: 1_000, long: 4_000 });
@@ -102,38 +102,6 @@ describe.each(MODES)("%s", (delivery) => {
   );
 });
 
-/**
- * Compare what is in Kafka with the queue, which still holds what was delivered in the last minutes:
- * where a database has forgotten commits, their events come before others of the same steps.
- */
-async function tallyOfQueue(sql: Sql, topic: string): Promise<Tally> {
-  const queue = await sql<{ uuid: string; key: string }[]>`
-    select uuid, external_id as key from pg2kafka.outbound_event_queue order by id`;
-  const places = new Map(queue.map(({ uuid }, place) => [uuid, place]));
-  const last = new Map<string | null, number>();
-  const seen = new Set<string>();
-  let repeated = 0;
-  let inverted = 0;
-  for (const { key, value } of await readCommitted(cluster.brokers, topic)) {
-    const { uuid } = JSON.parse(value);
-    const place = places.get(uuid);
-    if (seen.has(uuid)) repeated += 1;
-    else if (place !== undefined) {
-      if (place < (last.get(key) ?? 0)) inverted += 1;
-      last.set(key, place);
-    }
-    seen.add(uuid);
-  }
-  const inBoth = queue.filter(({ uuid }) => seen.has(uuid)).length;
-  return {
-    events: queue.length,
-    lost: queue.length - inBoth,
-    invented: seen.size - inBoth,
-    repeated,
-    inverted,
-  };
-}
-
 /** More than the transaction ids that the old primary has given out and the standby knows nothing of. */
 const BURN_IDS = `
   do $$ begin for nth in 1..1000 loop perform txid_current(); commit; end loop; end $$`;
@@ -176,7 +144,7 @@ test(
     const now = connect();
     await expireLeases(now);
     expect(await drainInto(database, kafka)).toMatchObject({ drained: true, stopped: null });
-    const tally = await tallyOfQueue(now, topic);
+    const tally = await tallyOfQueue(now, cluster.brokers, topic);
     report({ seed: SEED, tried: 1, ...tally });
     expect(tally).toMatchObject({ lost: 0, inverted: 0 });
     // What only the old primary had was in Kafka by then.

@@ -28,6 +28,8 @@ export interface PostgresOptions {
   from?: string;
   /** Start as a standby, which follows the server of this URL; `from` is a copy of its data. */
   standbyOf?: string;
+  /** Recover up to a restore point from archived WAL, and go on from there; `from` is older. */
+  recovery?: { archive: string; point: string };
   /** Leave the data directory when the server stops. Default false. */
   keep?: boolean;
 }
@@ -105,6 +107,14 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Loca
     if (options.standbyOf) {
       writeFileSync(join(dataDir, "standby.signal"), "");
       settings["primary_conninfo"] = `${options.standbyOf}?application_name=${name}`;
+    }
+    if (options.recovery) {
+      const { archive, point } = options.recovery;
+      writeFileSync(join(dataDir, "recovery.signal"), "");
+      settings["restore_command"] = `cp ${archive}/%f %p`;
+      settings["recovery_target_name"] = point;
+      settings["recovery_target_action"] = "promote";
+      settings["hot_standby"] = "off"; // Nobody connects before it is there.
     }
     child = await start();
   } catch (error) {

@@ -85,7 +85,7 @@ describe("npm run drain", () => {
     const isQuestion = (bytes: Buffer) => bytes.includes("pg2kafka.read_state");
     expect(await network.catchRequest(isQuestion, "half", 20_000)).toBe(true);
     network.lose();
-    expectOneLine(await finished, /TIME_UP/);
+    expectOneLine(await finished, /^DrainError: TIME_UP: The time is up/);
   });
 
   test("without KAFKA_BROKER: one line that names it", async () => {

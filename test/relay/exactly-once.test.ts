@@ -85,20 +85,42 @@ test("the batch of a lane that is no longer there is settled before its rest is 
   const all = Array.from({ length: 12 }, (_, n) => `${n}`);
   await enqueue(server.sql, ...all);
   await dieBeforeSettling({ ...lanes(1), BATCH_EVENTS_MAX: "2" });
-  for (let tick = 0; tick < 3; tick++) await drainOnce();
+  for (let tick = 0; tick < 3; tick++) expect(await drainOnce()).toMatchObject({ restored: false });
   expect((await keys()).sort()).toEqual(all.sort());
 });
 
-test("a database that went back is noticed: its events are sent again, and the report says so", async () => {
+test.each([
+  ["between two batches", ["a"]],
+  ["before the first batch", []],
+])("a database that went back to %s is noticed, and what it sends again", async (_, known) => {
   await createTopic(cluster.brokers, topic());
-  await enqueue(server.sql, "a");
-  await drainOnce();
+  if (known.length > 0) {
+    await enqueue(server.sql, ...known);
+    await drainOnce();
+  }
   await server.sql`create table earlier as select * from pg2kafka.drain_log`;
   await enqueue(server.sql, "b");
   await drainOnce();
   await enqueue(server.sql, "c");
   await server.sql`truncate pg2kafka.drain_log`;
   await server.sql`insert into pg2kafka.drain_log select * from earlier`;
-  expect(await drainOnce()).toMatchObject({ delivered: 2, restored: true });
-  expect(await keys()).toEqual(["a", "b", "b", "c"]);
+  expect(await drainOnce()).toMatchObject({ restored: true });
+  expect(await keys()).toEqual([...known, "b", "b", "c"]);
+  await enqueue(server.sql, "d");
+  expect(await drainOnce()).toMatchObject({ delivered: 1, restored: false });
+});
+
+test("lanes that come and go, and another way of delivery in between, are not taken for that", async () => {
+  await createTopic(cluster.brokers, topic(), { partitions: 3 });
+  const several = { LANES: "2" };
+  let key = 0;
+  for (const env of [several, {}, { DELIVERY: "at-least-once" }, {}, several]) {
+    await enqueue(server.sql, `${key++}`, `${key++}`);
+    for (let tick = 0; tick < 3; tick++) {
+      for (const LANE of env === several ? ["0", "1"] : ["0"]) {
+        expect(await drainOnce({ ...env, LANE })).toMatchObject({ restored: false });
+      }
+    }
+  }
+  expect((await keys()).sort()).toEqual(Array.from({ length: key }, (_, n) => `${n}`).sort());
 });

@@ -28,11 +28,12 @@ export async function dumpSchema(sql: Sql, { withRows = false } = {}): Promise<s
   );
   await add(
     sql.unsafe(`
-    select format('%s %s%s%s%s: %s; %s',
+    select format('%s %s%s%s%s%s: %s; %s',
       case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'S' then 'sequence'
         when 'v' then 'view' else c.relkind::text end,
       c.relname, ' ' || pg_get_partkeydef(c.oid), ' ' || pg_get_expr(c.relpartbound, c.oid),
       case c.relreplident when 'f' then ' replica identity full' end,
+      ' with ' || array_to_string(c.reloptions, ', '),
       ${privileges("c.relacl", "c.relowner", "r")}, obj_description(c.oid, 'pg_class')) as line
     from pg_class c
     where c.relnamespace = 'pg2kafka'::regnamespace and c.relkind in ('r', 'p', 'S', 'v')`),
