@@ -27,6 +27,7 @@ const NODE_ARGS = [
   "--disable-warning=TimeoutNegativeWarning",
   "--max-semi-space-size=16",
   "--max-old-space-size=256",
+  "--initial-heap-size=96",
 ];
 
 /** Where workers/usage.ts writes. */

@@ -128,6 +128,11 @@ test(
           await replicas.cutLink();
           await write(sql, FORGOTTEN);
         } else if (sends === 2) {
+          // The first batch is settled meanwhile: entry 2, on the old primary.
+          await waitFor(async () => {
+            const settled = await sql`select from pg2kafka.drain_log where number = 2`;
+            return settled.length > 0;
+          });
           await replicas.failOver();
           const other = connect();
           await write(other, 5);

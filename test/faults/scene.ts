@@ -36,6 +36,8 @@ export class Scene {
   readonly #options: SceneOptions;
   readonly #brokers: string[];
   readonly #topic: string;
+  /** The lane of the drain that comes through the gates. */
+  #victim = 0;
 
   static async set(
     { sql, name, url }: TestDatabase,
@@ -116,6 +118,7 @@ export class Scene {
   startDrains(env: Environment = {}): [Command, ...Command[]] {
     const { lanes } = this.#options;
     const victim = this.random(lanes);
+    this.#victim = victim;
     const start = (lane: number) =>
       startCommand("drain", {
         ...(lane === victim ? this.gated : this.direct),
@@ -124,6 +127,14 @@ export class Scene {
       });
     const others = Array.from({ length: lanes }, (_, lane) => lane).filter((n) => n !== victim);
     return [start(victim), ...others.map(start)];
+  }
+
+  /** Whether the drain that comes through the gates has the lease of its lane. */
+  async isLeased(): Promise<boolean> {
+    const [row] = await this.sql<{ leased: boolean | null }[]>`
+      select (lanes -> ${this.#victim}::int ->> 'leased_until')::timestamptz > clock_timestamp() as leased
+      from pg2kafka.drain_log order by number desc limit 1`;
+    return row?.leased ?? false;
   }
 
   /** As if some time had passed since a drain was killed or frozen. */

@@ -10,8 +10,9 @@ export interface Step extends Omit<Stop, "nth"> {
   delivery?: "exactly-once";
   /** Comes only where part of the queue is to be emptied, or a snapshot of a table is under way. */
   needs?: "rest" | "snapshot";
-  /** Another drain that works meanwhile makes this one stale. */
-  isUnderLease: boolean;
+  /** Another drain that works meanwhile makes this one stale; where it comes by before and after it
+   *  takes its lease: if it has. */
+  isUnderLease: boolean | "if taken";
 }
 
 type Kind = Pick<Step, "times"> & Partial<Step>;
@@ -33,7 +34,7 @@ const TRANSACTIONAL: Partial<Step> = { delivery: "exactly-once" };
 /** What a drain asks of Postgres and Kafka, in its order; each at two or three places. */
 const STEPS: readonly Step[] = [
   ...inPostgres("taking the lease", /pg2kafka\.take_lease\(/, { times: 1, isUnderLease: false }),
-  ...inPostgres("reading", /with span as materialized/, { times: 3 }),
+  ...inPostgres("reading", /with span as materialized/, { times: 3, isUnderLease: "if taken" }),
   ...inPostgres("beginning a batch", /"begun":\{/, { times: 3, ...TRANSACTIONAL }),
   ...inKafka("fencing", INIT_PRODUCER_ID, { times: 1, ...TRANSACTIONAL }),
   ...inKafka("noting the batch", TXN_OFFSET_COMMIT, { times: 4, ...TRANSACTIONAL }),
