@@ -26,6 +26,16 @@ const TURNS = 9;
 const ROWS_A_TURN = 100_000;
 const ROWS_A_CLIENT = ROWS_A_TURN * (TURNS + 1);
 
+const COLUMNS = [
+  "",
+  "clients",
+  "synchronous_commit",
+  "no trigger",
+  "ours",
+  "by hand (limit)",
+  "row trigger",
+];
+
 interface Setting {
   clients: number;
   commit: (typeof COMMITS)[number];
@@ -146,18 +156,7 @@ function ratesTable(samples: Samples): Table {
       "Transactions per second, median (least–most), from one Node process with prepared " +
       `statements. Each candidate writes for ${TURN_MS} ms, then the next; shares are the medians ` +
       "of each turn's.",
-    columns: [
-      "",
-      "clients",
-      "synchronous_commit",
-      "no trigger",
-      "ours",
-      "by hand (limit)",
-      "row trigger",
-      "ours / none",
-      "ours / limit",
-      "row trigger / none",
-    ],
+    columns: [...COLUMNS, "ours / none", "ours / limit", "row trigger / none"],
     rows: eachSetting((operation, setting) => {
       const name = (candidate: Candidate) => sampleName(operation, setting, candidate);
       const share = (a: Candidate, b: Candidate) =>
@@ -180,15 +179,7 @@ function cpuTable(samples: Samples): Table {
   return {
     title: "Trigger: CPU of one row a transaction",
     note: "Microseconds of CPU of the backends for each transaction, the medians of the turns.",
-    columns: [
-      "",
-      "clients",
-      "synchronous_commit",
-      "no trigger",
-      "ours",
-      "by hand (limit)",
-      "row trigger",
-    ],
+    columns: COLUMNS,
     rows: eachSetting((operation, setting) => [
       ...labels(operation, setting),
       ...(["none", "ours", "limit", "peer"] as const).map((candidate) =>
