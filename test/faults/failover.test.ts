@@ -102,6 +102,19 @@ describe.each(MODES)("%s", (delivery) => {
   );
 });
 
+/** The first batch is settled while the second one is sent, and what comes then is read: until both
+ *  are done, so that the failover cuts off neither. */
+async function untilSettled(sql: Sql): Promise<void> {
+  await waitFor(async () => {
+    const settled = await sql`
+      select from pg2kafka.drain_log where number = 2 and not exists (
+        select from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'
+      )`;
+    return settled.length > 0;
+  });
+}
+
 /** More than the transaction ids that the old primary has given out and the standby knows nothing of. */
 const BURN_IDS = `
   do $$ begin for nth in 1..1000 loop perform txid_current(); commit; end loop; end $$`;
@@ -128,11 +141,7 @@ test(
           await replicas.cutLink();
           await write(sql, FORGOTTEN);
         } else if (sends === 2) {
-          // The first batch is settled meanwhile: entry 2, on the old primary.
-          await waitFor(async () => {
-            const settled = await sql`select from pg2kafka.drain_log where number = 2`;
-            return settled.length > 0;
-          });
+          await untilSettled(sql);
           await replicas.failOver();
           const other = connect();
           await write(other, 5);
