@@ -225,6 +225,22 @@ describe("what Kafka does not take is parked", () => {
     expect(await parked()).toEqual([]);
   });
 
+  test("a batch that is read once more, after its events were parked, is settled all the same", async () => {
+    const topic = await makeTopic("t");
+    await server.sql`create table earlier as select * from pg2kafka.drain_log`;
+    await enqueue(server.sql, "a", { key: "b", table: "missing" }, "c");
+    const drain = () => drainToKafka(server.database, brokers());
+    expect(await drain()).toMatchObject({ delivered: 2, parked: 1 });
+    // As when a drain's settlement was not answered and it gave its lease back at the position before.
+    await server.sql`truncate pg2kafka.drain_log`;
+    await server.sql`insert into pg2kafka.drain_log select * from earlier`;
+    expect(await drain()).toMatchObject({ delivered: 2, drained: true, stopped: null });
+    expect(await parked()).toMatchObject([{ external_id: "b" }]);
+    await makeTopic("missing");
+    expect(await drain()).toMatchObject({ delivered: 1, unparked: 1 });
+    expect(await keysIn(topic)).toEqual(["a", "c", "a", "c"]);
+  });
+
   test("more parked events than a batch are tried again in one drain", async () => {
     await enqueueMany(server.sql, 25);
     const env = { BATCH_EVENTS_MAX: "10" };
