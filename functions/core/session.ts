@@ -126,7 +126,7 @@ export class Session {
       begin: async (begun) => {
         await this.#settling;
         this.#transaction = { ...this.#transaction, begun };
-        await this.settle({});
+        await this.#settle({});
       },
     });
     if (this.#sender.isKafkaAhead()) this.#report.restored = true;
@@ -160,12 +160,13 @@ export class Session {
     return this.#settling;
   }
 
-  /** Note what was dealt with, and renew the lease. @param leaseMs 0 gives it back */
-  async settle(settlement: Partial<Settlement>, leaseMs?: number): Promise<void> {
+  /** Note what was dealt with, and renew the lease. */
+  async settle(settlement: Partial<Settlement>): Promise<void> {
     await this.#settling;
-    await this.#settle(settlement, leaseMs);
+    await this.#settle(settlement);
   }
 
+  /** Without waiting for the last batch's settlement. @param leaseMs 0 gives the lease back */
   #settle(settlement: Partial<Settlement>, leaseMs = this.#run.limits.leaseMs): Promise<void> {
     const { queue, limits } = this.#run;
     return queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
