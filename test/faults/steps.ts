@@ -34,14 +34,14 @@ const TRANSACTIONAL: Partial<Step> = { delivery: "exactly-once" };
 /** What a drain asks of Postgres and Kafka, in its order; each at two or three places. */
 const STEPS: readonly Step[] = [
   ...inPostgres("taking the lease", /pg2kafka\.take_lease\(/, { times: 1, isUnderLease: false }),
-  ...inPostgres("reading", /with span as materialized/, { times: 3, isUnderLease: "if taken" }),
-  ...inPostgres("beginning a batch", /"begun":\{/, { times: 3, ...TRANSACTIONAL }),
+  ...inOneTrip("reading", /pg2kafka\.read_events\(/, { times: 3, isUnderLease: "if taken" }),
+  ...inOneTrip("beginning a batch", /"begun":\{/, { times: 3, ...TRANSACTIONAL }),
   ...inKafka("fencing", INIT_PRODUCER_ID, { times: 1, ...TRANSACTIONAL }),
   ...inKafka("noting the batch", TXN_OFFSET_COMMIT, { times: 4, ...TRANSACTIONAL }),
   ...inKafka("adding partitions", ADD_PARTITIONS_TO_TXN, { times: 3, ...TRANSACTIONAL }),
   ...inKafka("sending", PRODUCE, { times: 3 }),
   ...inKafka("committing", END_TXN, { times: 4, ...TRANSACTIONAL }),
-  ...inPostgres("settling", /pg2kafka\.settle\(/, { times: 4 }),
+  ...inOneTrip("settling", /pg2kafka\.settle\(/, { times: 4 }),
   ...inPostgres("a step of a snapshot", /pg2kafka\.snapshot_step\(/, {
     times: 1,
     needs: "snapshot",
@@ -50,7 +50,13 @@ const STEPS: readonly Step[] = [
   ...inPostgres("emptying the log", /pg2kafka\.reclaim_log\(/, { times: 1 }),
 ];
 
-/** A call in a transaction of its own. */
+/** A message that is a transaction. */
+function inOneTrip(name: string, pattern: RegExp, kind: Kind): Step[] {
+  const isRequest = (bytes: Buffer) => pattern.test(bytes.toString("latin1"));
+  return atPlaces({ name, server: "postgres", isUnderLease: true, isRequest, ...kind });
+}
+
+/** A call within a transaction of its own. */
 function inPostgres(name: string, pattern: RegExp, kind: Kind): Step[] {
   const isRequest = (bytes: Buffer) => pattern.test(bytes.toString("latin1"));
   const next = (bytes: Buffer) => /\bcommit\b/.test(bytes.toString("latin1"));
@@ -67,7 +73,11 @@ function inKafka(name: string, key: number, kind: Kind): Step[] {
     bytes.length > CLIENT_ID_AT + CLIENT_ID.length &&
     bytes.readInt16BE(API_KEY_AT) === key &&
     bytes.toString("latin1", CLIENT_ID_AT, CLIENT_ID_AT + CLIENT_ID.length) === CLIENT_ID;
-  const step = { server: "kafka", isUnderLease: true, isRequest, ...kind } as const;
+  return atPlaces({ name, server: "kafka", isUnderLease: true, isRequest, ...kind });
+}
+
+function atPlaces(step: Omit<Step, "place">): Step[] {
+  const { name } = step;
   return [
     { ...step, name: `${name}: asked for`, place: "asked" },
     { ...step, name: `${name}: half of it`, place: "half" },

@@ -68,7 +68,7 @@ async function waitForStep(isOver: () => boolean): Promise<Step | null> {
   await waitFor(
     async () => {
       [step] = await server.sql<Step[]>`
-      select pid, coalesce(substring(query from 'pg2kafka\\.(\\w+)\\('), 'read') as query
+      select pid, substring(query from '.*pg2kafka\\.(\\w+)\\(') as query
       from pg_stat_activity
       where application_name = 'pg2kafka' and datname = current_database()
         and cardinality(pg_blocking_pids(pid)) > 0`;
@@ -119,7 +119,7 @@ async function drainUntil(nth: number, table: string, delivery: string): Promise
 
 /** What waits for each of these tables, among others. */
 const STEPS = {
-  "pg2kafka.control": ["read_state", "read", "take_lease"],
+  "pg2kafka.control": ["read_state", "read_events", "take_lease"],
   "pg2kafka.drain_log": ["read_state", "take_lease", "settle"],
 };
 type Table = keyof typeof STEPS;

@@ -11,6 +11,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
     "has_work(integer,integer,bigint,pg_snapshot,bigint)",
     "is_of_share(text,integer,integer)",
     "keep_step(integer,bigint,bigint,bigint,integer,bigint)",
+    "read_events(pg_snapshot,bigint,jsonb,integer,integer,integer,bigint,bigint,bigint)",
     "read_state(integer,integer,bigint)",
     "reclaim(integer,integer,bigint,boolean)",
     "reclaim_log()",
@@ -55,7 +56,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
 
 /** Who may read what; nobody may do more. */
 const READERS: Record<"drain" | "operator" | "writer", readonly string[]> = {
-  drain: ["control", "outbound_event_queue", "parked_events", "snapshots"],
+  drain: ["control", "parked_events", "snapshots"],
   operator: ["control", "external_id_relations", "parked", "replays", "snapshots"],
   writer: [],
 };

@@ -10,6 +10,7 @@ import {
   storedBytesMax,
 } from "./batch.ts";
 import { readCommitted } from "./database.ts";
+import { inOneTrip, statement } from "./one-trip.ts";
 import {
   deliveredIdOf,
   fromTransactionJson,
@@ -173,7 +174,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     const expiresAtMs = performance.now() + leaseMs;
     const [[drawn], [row]] = await transaction((tx) =>
       Promise.all([
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`,
+        tx.unsafe<DrawnRow[]>(DRAWN_ID),
         tx<LeaseRow[]>`
           select * from pg2kafka.take_lease(${wanted.lane}, ${wanted.lanes}, ${leaseMs})`,
       ]),
@@ -191,11 +192,6 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   /**
    * Read the events of a share that follow a position: visible, not delivered, by id.
    *
-   * Two ranges of ids make up a span. Above `deliveredId` are those of transactions that began
-   * after `delivered`; read by id, whatever their transaction. Below it are those of the
-   * transactions that `delivered` shows in progress and that have ended since; read by
-   * transaction. So what was delivered is not read again, however long a writer stays open.
-   *
    * Only as many events are measured as fit by their stored size. A TRUNCATE, which is about every
    * key of its topic, makes a batch of its own.
    *
@@ -207,77 +203,21 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     limits: BatchLimits,
     { lane, lanes }: Share = ALL,
   ): Promise<Batch> {
-    const [[span], rows] = await transaction((tx) =>
-      Promise.all([
-        // All for this transaction only. Partitions have no statistics: the planner would read all
-        // of a large transaction's events for each of its batches, or compile the query each time.
-        tx<SpanRow[]>`
-          select set_config('enable_seqscan', 'off', true),
-            set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
-            set_config('pg2kafka.target', coalesce(${position.target}, pg_current_snapshot()::text), true)
-              as target,
-            (select paused_at is not null from pg2kafka.control) as is_paused`,
-        tx<FetchedEvent[]>`
-          with span as materialized (
-            select s.delivered, s.delivered_id, coalesce(s.target, t.target) as target,
-              greatest(s.last_id, ${position.lastId}) as last_id,
-              coalesce(s.lane, ${lane}) as lane, coalesce(s.lanes, ${lanes}) as lanes
-            from (select current_setting('pg2kafka.target')::pg_snapshot as target) t
-            cross join jsonb_to_recordset(${tx.json(position.spans.map(toSpanJson) as never)}) as s (
-              delivered pg_snapshot, delivered_id bigint, target pg_snapshot, last_id bigint,
-              lane integer, lanes integer
-            )
-          ), candidate as (
-            select q.* from span s cross join lateral (
-              with late as materialized (
-                select q.* from pg_snapshot_xip(s.delivered) as x (xact) cross join lateral (
-                  select * from pg2kafka.outbound_event_queue q
-                  where (q.xact, q.id) > (x.xact, s.last_id) and (q.xact, q.id) <= (x.xact, s.delivered_id)
-                    and pg_visible_in_snapshot(x.xact, s.target)
-                    and (
-                      pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
-                      or (q.statement = ${TRUNCATE} and ${lanes} > 1)
-                    )
-                  order by q.xact, q.id limit ${limits.eventsMax}
-                ) q
-              )
-              select * from late
-              union all
-              (
-                select * from pg2kafka.outbound_event_queue q
-                where q.id > greatest(s.last_id, s.delivered_id)
-                  and not pg_visible_in_snapshot(q.xact, s.delivered)
-                  and pg_visible_in_snapshot(q.xact, s.target)
-                  and (
-                    pg2kafka.is_of_share(q.external_id, s.lane, s.lanes)
-                    or (q.statement = ${TRUNCATE} and ${lanes} > 1)
-                  )
-                order by q.id limit greatest(0, ${limits.eventsMax} - (select count(*) from late))
-              )
-            ) q
-          ), batch as (
-            select *, sum(pg_column_size(data)) over earlier as stored_before
-            from (select * from candidate order by id limit ${limits.eventsMax}) c
-            window earlier as (order by id rows between unbounded preceding and 1 preceding)
-          ), measured as (
-            select *, sum(least(data_bytes, ${limits.eventBytesMax})) over earlier as bytes_before
-            from (
-              select *, octet_length(data::text) as data_bytes from batch
-              where coalesce(stored_before, 0) < ${storedBytesMax(limits)}
-            ) b
-            window earlier as (order by id rows between unbounded preceding and 1 preceding)
-          )
-          select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
-            statement, case when data_bytes <= ${limits.eventBytesMax} then data::text end as data,
-            data_bytes as "dataBytes",
-            (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros",
-            case when generation < 0 then -generation end as replay
-          from measured
-          where coalesce(bytes_before, 0) < ${limits.bytesMax}
-          order by id`,
-      ]),
+    const [[seen], rows] = await inOneTrip<[SeenRow[], FetchedEvent[]]>(
+      sql,
+      "repeatable read read only",
+      statement`
+        select pg_current_snapshot() as snapshot, paused_at is not null as is_paused
+        from pg2kafka.control`,
+      statement`
+        select id, uuid, external_id as "externalId", table_schema as schema, table_name as table,
+          statement, data, data_bytes as "dataBytes", created_at_micros as "createdAtMicros", replay
+        from pg2kafka.read_events(
+          ${position.target}, ${position.lastId}, ${position.spans.map(toSpanJson)}, ${lane}, ${lanes},
+          ${limits.eventsMax}, ${storedBytesMax(limits)}, ${limits.bytesMax}, ${limits.eventBytesMax}
+        )`,
     );
-    const { target, is_paused: isPaused } = span!;
+    const target = position.target ?? seen!.snapshot;
     const targetId = position.targetId ?? deliveredIdOf(position, drawnId);
     const fitting = rows.slice(0, countFitting(rows, limits));
     const truncate = fitting.findIndex(({ statement }) => statement === TRUNCATE);
@@ -287,7 +227,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     const under = { ...position, target, targetId };
     const after = isAll ? passed(under) : { ...under, lastId: taken.at(-1)?.id ?? position.lastId };
     const isBeforeTruncate = truncate >= 0 && lanes > 1;
-    return { events: taken, after, isPaused, isBeforeTruncate };
+    return { events: taken, after, isPaused: seen!.is_paused, isBeforeTruncate };
   }
 
   /**
@@ -303,57 +243,43 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     settlement: Settlement,
     parkedMax: ParkedLimits,
   ): Promise<void> {
-    await renew(lease, leaseMs, (_, append) => append(settlement, parkedMax));
+    const expiresAtMs = performance.now() + leaseMs;
+    const [[drawn], settled] = await inOneTrip<[DrawnRow[], SettledRow[]]>(
+      sql,
+      "read committed",
+      DRAWN_ID,
+      toSettle(lease, leaseMs, settlement, parkedMax),
+    ).catch((cause: Error & { code?: string }) => {
+      throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
+    });
+    const isGathering = whetherGathering(settled);
+    Object.assign(lease, { expiresAtMs, isGathering, drawnId: drawn!.id });
   }
 
   /**
-   * A transaction that may add an entry to the drain's log, which renews the lease. What `drawnId`
-   * demands is done here: the highest id drawn is read before all else.
+   * A step that writes, in one transaction with what settles it, if it comes to that.
    *
-   * @param work gets a function that adds the entry, parking nothing unless it is told how much may be
+   * @throws {QueueError} LEASE_LOST when another drain took over: nothing was changed
    */
-  async function renew<Result>(
+  async function settleStep<Result>(
     lease: Lease,
     leaseMs: number,
-    work: (tx: TransactionSql, append: Append) => Promise<Result>,
+    step: (tx: TransactionSql) => Promise<{ result: Result; settlement: Settlement | null }>,
   ): Promise<Result> {
     const expiresAtMs = performance.now() + leaseMs;
-    const written = { isAppended: false };
-    const [[drawn], result] = await transaction((tx) =>
-      Promise.all([
+    const { result, renewal } = await transaction(async (tx) => {
+      const [[drawn], { result, settlement }] = await Promise.all([
         // Sent now, not when somebody awaits it.
-        tx<{ id: string }[]>`select pg2kafka.drawn_id() as id`.execute(),
-        work(tx, async (settlement, parkedMax = NOTHING_PARKED) => {
-          await appendLog(tx, lease, leaseMs, settlement, parkedMax);
-          written.isAppended = true;
-        }),
-      ]),
-    );
-    if (written.isAppended) {
-      lease.expiresAtMs = expiresAtMs;
-      lease.drawnId = drawn!.id;
-    }
-    return result;
-  }
-
-  async function appendLog(
-    tx: TransactionSql,
-    lease: Lease,
-    leaseMs: number,
-    settlement: Settlement,
-    parkedMax: ParkedLimits,
-  ): Promise<void> {
-    const { position, gather = false, parked, retried, unparked } = settlement;
-    const [row] = await tx<{ is_gathering: boolean | null }[]>`
-      select pg2kafka.settle(
-        ${lease.share.lane}, ${lease.token}, ${leaseMs}, ${tx.json(toPositionJson(position) as never)},
-        ${tx.json(toTransactionJson(settlement.transaction) as never)}, ${gather}, ${tx.json(parked as never)}, ${tx.json(retried as never)},
-        ${arrayText(unparked)}::bigint[], ${parkedMax.eventsMax}, ${parkedMax.bytesMax}
-      ) as is_gathering`.catch((cause: Error & { code?: string }) => {
-      throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
+        tx.unsafe<DrawnRow[]>(DRAWN_ID).execute(),
+        step(tx),
+      ]);
+      if (settlement === null) return { result, renewal: {} };
+      const settle = toSettle(lease, leaseMs, settlement, NOTHING_PARKED);
+      const isGathering = whetherGathering(await tx.unsafe<SettledRow[]>(settle));
+      return { result, renewal: { expiresAtMs, isGathering, drawnId: drawn!.id } };
     });
-    if (typeof row?.is_gathering !== "boolean") throw leaseLost();
-    lease.isGathering = row.is_gathering;
+    Object.assign(lease, renewal);
+    return result;
   }
 
   /**
@@ -372,14 +298,14 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   ): Promise<SnapshotStep> {
     const { lane, lanes } = lease.share;
     const { position } = settlement;
-    return await renew(lease, leaseMs, async (tx, append) => {
+    return await settleStep(lease, leaseMs, async (tx) => {
       const [step] = await tx<StepRow[]>`
         select * from pg2kafka.snapshot_step(${lane}, ${lanes}, ${rowsMax}, ${bytesMax})`;
       const { is_left: isLeft, rows, target } = step!;
       const targetId = deliveredIdOf(position, lease.drawnId);
       const after = target === null ? position : { ...position, target, targetId };
-      await append({ ...settlement, position: after });
-      return { isLeft, rows: Number(rows), after };
+      const result = { isLeft, rows: Number(rows), after };
+      return { result, settlement: { ...settlement, position: after } };
     }).catch((cause: Error & { code?: string }) => {
       throw cause.code === "PK003" ? leaseLost(cause) : cause;
     });
@@ -398,12 +324,12 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     settlement: Settlement,
     { rowsMax, bytesMax }: SnapshotLimits,
   ): Promise<ReplayStep> {
-    return await renew(lease, leaseMs, async (tx, append) => {
+    return await settleStep(lease, leaseMs, async (tx) => {
       const [step] = await tx<ReplayRow[]>`
         select * from pg2kafka.replay_step(${rowsMax}, ${bytesMax})`;
       const { is_left: isLeft, is_waiting: isWaiting, events } = step!;
-      if (isLeft && !isWaiting) await append(settlement);
-      return { isLeft, isWaiting, events: Number(events) };
+      const result = { isLeft, isWaiting, events: Number(events) };
+      return { result, settlement: isLeft && !isWaiting ? settlement : null };
     });
   }
 
@@ -415,8 +341,12 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   async function hasWork(lease: Lease, position: Position): Promise<boolean | null> {
     const { lane, lanes } = lease.share;
     const { delivered, deliveredId } = position.spans[0]!;
-    const [row] = await sql<{ answer: boolean | null }[]>`
-      select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`;
+    const [[row]] = await inOneTrip<[{ answer: boolean | null }[]]>(
+      sql,
+      "read committed",
+      statement`
+        select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`,
+    );
     return row!.answer;
   }
 
@@ -509,8 +439,27 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   };
 }
 
-/** Adds an entry to the drain's log. */
-type Append = (settlement: Settlement, parkedMax?: ParkedLimits) => Promise<void>;
+/** Before all else in a transaction that renews the lease: see `Lease.drawnId`. */
+const DRAWN_ID = "select pg2kafka.drawn_id() as id";
+
+function toSettle(
+  { share, token }: Lease,
+  leaseMs: number,
+  { position, transaction, gather = false, parked, retried, unparked }: Settlement,
+  { eventsMax, bytesMax }: ParkedLimits,
+): string {
+  return statement`
+    select pg2kafka.settle(
+      ${share.lane}, ${token}, ${leaseMs}, ${toPositionJson(position)}, ${toTransactionJson(transaction)},
+      ${gather}, ${parked}, ${retried}, ${arrayText(unparked)}, ${eventsMax}, ${bytesMax}
+    ) as is_gathering`;
+}
+
+/** @throws {QueueError} LEASE_LOST */
+function whetherGathering([settled]: SettledRow[]): boolean {
+  if (typeof settled?.is_gathering !== "boolean") throw leaseLost();
+  return settled.is_gathering;
+}
 
 /** A step parks nothing. */
 const NOTHING_PARKED: ParkedLimits = { eventsMax: 0, bytesMax: 0 };
@@ -549,8 +498,16 @@ interface LeaseRow {
   transaction: TransactionJson | null;
 }
 
-interface SpanRow {
-  target: string;
+interface DrawnRow {
+  id: string;
+}
+
+interface SettledRow {
+  is_gathering: boolean | null;
+}
+
+interface SeenRow {
+  snapshot: string;
   is_paused: boolean;
 }
 

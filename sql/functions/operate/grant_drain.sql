@@ -8,12 +8,13 @@ as $$
 begin
   execute format('grant usage on schema pg2kafka to %s', p_role);
   execute format(
-    'grant select on pg2kafka.control, pg2kafka.outbound_event_queue, pg2kafka.parked_events, pg2kafka.snapshots to %s', p_role
+    'grant select on pg2kafka.control, pg2kafka.parked_events, pg2kafka.snapshots to %s', p_role
   );
   execute format(
     'grant execute on function pg2kafka.read_state(integer, integer, bigint), pg2kafka.drawn_id(),
       pg2kafka.is_of_share(text, integer, integer),
       pg2kafka.take_lease(integer, integer, integer),
+      pg2kafka.read_events(pg_snapshot, bigint, jsonb, integer, integer, integer, bigint, bigint, bigint),
       pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
       pg2kafka.settle(integer, bigint, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
       pg2kafka.reclaim(integer, integer, bigint, boolean), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
