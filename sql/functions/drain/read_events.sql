@@ -16,7 +16,8 @@
    transaction. So what was delivered is not read again, however long a writer stays open.
 
    Partitions have no statistics: without the settings the planner would read all of a large
-   transaction's events for each of its batches, or compile the query each time. */
+   transaction's events for each of its batches, or compile the query each time. A batch is gathered
+   in memory, and goes to a file only where work_mem is less. */
 create or replace function pg2kafka.read_events(
   p_target pg_snapshot, p_last_id bigint, p_spans jsonb, p_lane integer, p_lanes integer,
   p_events_max integer, p_stored_bytes_max bigint, p_bytes_max bigint, p_event_bytes_max bigint
@@ -33,6 +34,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 set plan_cache_mode = force_generic_plan
+set work_mem = '32MB'
 as $$
 #variable_conflict use_column
 begin
