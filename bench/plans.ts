@@ -24,6 +24,14 @@ interface Execution {
   plan: string;
 }
 
+interface Statement {
+  /** Of all statements that were sent together. */
+  query: string;
+  /** The first node of its plan, which tells it from those. */
+  node: string;
+  executions: Execution[];
+}
+
 /** EXPLAIN (ANALYZE, BUFFERS, WAL) of every statement that `work` makes in the database. */
 export async function benchPlans(
   { postgres }: Bench,
@@ -48,10 +56,11 @@ export async function benchPlans(
         "By `auto_explain`, in a drain of their own, those that took most first; statements within " +
         "functions are counted in the functions' callers as well. Milliseconds include what " +
         "explaining costs.",
-      columns: ["", "statement", "times", "ms", "in all, ms"],
-      rows: statements.map(({ query, executions }, index) => [
+      columns: ["", "statement", "plan", "times", "ms", "in all, ms"],
+      rows: statements.map(({ query, node, executions }, index) => [
         String(index + 1),
         `\`${shorten(query)}\``,
+        node,
         formatNumber(executions.length),
         formatNumber(medianOf(executions).ms, 2),
         formatNumber(totalMs(executions)),
@@ -68,20 +77,28 @@ export async function benchPlans(
 }
 
 /** An entry of the log goes on in lines that begin with a tab: the query's text, then the plan. */
-function readStatements(log: string): { query: string; executions: Execution[] }[] {
-  const statements = new Map<string, Execution[]>();
+function readStatements(log: string): Statement[] {
+  const statements = new Map<string, Statement>();
   for (const [, ms, body] of log.matchAll(/duration: ([\d.]+) ms {2}plan:\n((?:\t.*\n)+)/g)) {
     const lines = body!.trimEnd().split("\n");
     const planAt = lines.findIndex((line) => /^\t\S.* \(cost=/.test(line));
-    const query = dedent(lines.slice(0, planAt)).replace("Query Text: ", "").trim();
+    const query = withoutValues(dedent(lines.slice(0, planAt)).replace("Query Text: ", ""));
     const plan = dedent(lines.slice(planAt));
-    const executions = statements.get(query) ?? [];
-    executions.push({ ms: Number(ms), plan });
-    statements.set(query, executions);
+    const [node] = plan.split("  (cost=", 1) as [string];
+    const key = `${query}\n${node}`;
+    const statement = statements.get(key) ?? { query, node, executions: [] };
+    statement.executions.push({ ms: Number(ms), plan });
+    statements.set(key, statement);
   }
-  return [...statements]
-    .map(([query, executions]) => ({ query, executions }))
-    .sort((a, b) => totalMs(b.executions) - totalMs(a.executions));
+  return [...statements.values()].sort((a, b) => totalMs(b.executions) - totalMs(a.executions));
+}
+
+/** As `one-trip.ts` writes them; what only sets the transaction's mode goes too. */
+function withoutValues(text: string): string {
+  return text
+    .replace(/^set transaction.*?;/s, "")
+    .replaceAll(/\$\$.*?\$\$/gs, "…")
+    .trim();
 }
 
 function dedent(lines: string[]): string {
