@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import "./aborted.ts";
 import { kafkaClient } from "../local/topics.ts";
 
 const READ_TIMEOUT_MS = 60_000;
