@@ -8,6 +8,7 @@ export const MORE = [
   "test/faults/terminate.test.ts",
   "test/faults/time.test.ts",
   "test/local/**/*.test.ts",
+  "test/support/committed.test.ts",
   "test/transactions/acls.test.ts",
   "test/transactions/unknown.test.ts",
   "test/relay/hostile-values.test.ts",
