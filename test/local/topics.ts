@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Admin, type IHeaders, Kafka, logLevel, type RetryOptions } from "kafkajs";
 
-const METADATA_TIMEOUT_MS = 15_000;
+const METADATA_TIMEOUT_MS = 60_000;
 const FETCH_BYTES_MAX = 8 * 1024 * 1024;
 
 /* For a first consumer, whose group waits for the topic of the groups' offsets to be made, and for
@@ -37,7 +37,7 @@ export interface TopicOptions {
  * Create a topic, and wait until every broker of `bootstrap` that runs knows its leaders, and
  * they serve it: kafkajs sends nothing, and reports nothing, for a partition it does not know.
  *
- * @throws when the topic exists already, or the brokers do not know it after 15 s
+ * @throws when the topic exists already, or the brokers do not know it after a minute
  */
 export async function createTopic(
   bootstrap: string[],
