@@ -63,7 +63,7 @@ function producerFor(brokers: string[], more: Partial<ProducerSettings> = {}): P
     brokers,
     clientId: "test",
     requestTimeoutMs: 5_000,
-    connectionTimeoutMs: 2_000,
+    connectionTimeoutMs: 5_000,
     requestBytesMax: 900_000,
     messageBytesMax: 1_000_000,
     ...more,

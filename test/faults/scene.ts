@@ -5,7 +5,7 @@ import { type Command, startCommand } from "../relay/command.ts";
 import { type Environment, expireLeases, idleGeneration } from "../relay/support.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { type Random, randomFrom } from "../support/random.ts";
-import { Drains, QUICK } from "./drains.ts";
+import { AMPLE, Drains } from "./drains.ts";
 import { Gate } from "./gate.ts";
 import { History, type Tally } from "./history.ts";
 import type { Step } from "./steps.ts";
@@ -70,9 +70,7 @@ export class Scene {
   ) {
     const { delivery, lanes, seed } = options;
     this.direct = {
-      ...QUICK,
-      // To come to its step on a busy machine as well; startCommand() waits longer.
-      TIMEOUT_MS: "36000",
+      ...AMPLE,
       DATABASE_URL: url,
       KAFKA_BROKER: brokers.join(","),
       DELIVERY: delivery,

@@ -215,7 +215,8 @@ describe.each(DELIVERIES)("%s", { timeout: TIMEOUT_MS }, (delivery) => {
       NODE_OPTIONS: `--import=${clock}`,
       JUMPS_FILE: file,
       LINGER: "true",
-      TIMEOUT_MS: "8000",
+      // Its margin is 9 s.
+      TIMEOUT_MS: "13000",
     };
     scene.history.startWriters(2);
     for (let run = 0; run < RUNS; run++) {

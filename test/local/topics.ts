@@ -111,7 +111,7 @@ export interface ReadOptions {
   atLeast?: number;
   /** The first offset that is read, in each partition. Default 0. */
   from?: number;
-  /** For everything together. Default 30,000. */
+  /** For everything together. Default 60,000. */
   timeoutMs?: number;
 }
 
@@ -128,7 +128,7 @@ export async function readTopic(
   topic: string,
   options: ReadOptions = {},
 ): Promise<ReadMessage[]> {
-  const { atLeast = 0, from = 0, timeoutMs = 30_000 } = options;
+  const { atLeast = 0, from = 0, timeoutMs = 60_000 } = options;
   const deadline = Date.now() + timeoutMs;
   const ends = await withAdmin(bootstrap, (admin) => knownEnds(admin, topic, atLeast, deadline));
   for (const [partition, end] of ends) if (end <= from) ends.delete(partition);
