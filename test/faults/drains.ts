@@ -21,7 +21,7 @@ export const AMPLE = {
 } satisfies Environment;
 const PAUSE_MS = 200;
 /** Ticks that `finish` allows: each waits for leases and parked events of those that died. */
-const FINISHING_TICKS_MAX = 30;
+const FINISHING_TICKS_MAX = 100;
 
 /**
  * `npm run drain` as a schedule runs it: for each lane, one process after another, whatever they

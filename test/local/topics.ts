@@ -11,15 +11,15 @@ const PATIENT_RETRY = { retries: 12, initialRetryTime: 50, maxRetryTime: 500 };
 
 /**
  * A kafkajs client without logs and, by default, without retries: it connects or fails within
- * 3 s, and a request that is not answered fails after 10 s.
+ * 15 s, and a request that is not answered fails after 30 s.
  */
 export function kafkaClient(bootstrap: string[], retry: RetryOptions = { retries: 0 }): Kafka {
   return new Kafka({
     brokers: bootstrap,
     clientId: "test",
     logLevel: logLevel.NOTHING,
-    connectionTimeout: 3_000,
-    requestTimeout: 10_000,
+    connectionTimeout: 15_000,
+    requestTimeout: 30_000,
     retry,
   });
 }
