@@ -11,7 +11,7 @@ export default defineConfig({
     include: ["test/aws/**/*.test.ts", "test/infra/**/*.test.ts"],
     globalSetup: ["test/infra/platform.ts", "test/aws/warm-up.ts"],
     testTimeout: 180_000,
-    hookTimeout: 300_000,
+    hookTimeout: 900_000,
     // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
     execArgv: ["--disable-warning=TimeoutNegativeWarning"],
     maxWorkers: 2,

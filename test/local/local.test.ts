@@ -110,7 +110,7 @@ test("a Postgres does not outlive its parent, even one that is killed", async ()
 
 describe("Kafka", () => {
   async function send(kafka: LocalKafka, topic: string, count: number): Promise<void> {
-    const retry = { retries: 20, initialRetryTime: 100, maxRetryTime: 500 };
+    const retry = { retries: 200, initialRetryTime: 100, maxRetryTime: 500 };
     const producer = kafkaClient(kafka.bootstrap, retry).producer();
     await producer.connect();
     const messages = Array.from({ length: count }, (_, index) => ({

@@ -7,7 +7,7 @@ const FETCH_BYTES_MAX = 8 * 1024 * 1024;
 
 /* For a first consumer, whose group waits for the topic of the groups' offsets to be made, and for
    a bootstrap address whose broker is down. About 5 s together. */
-const PATIENT_RETRY = { retries: 12, initialRetryTime: 50, maxRetryTime: 500 };
+const PATIENT_RETRY = { retries: 120, initialRetryTime: 50, maxRetryTime: 500 };
 
 /**
  * A kafkajs client without logs and, by default, without retries: it connects or fails within

@@ -19,7 +19,7 @@ const TIMES: Environment = {
   CONNECTION_TIMEOUT_MS: "3000",
   LEASE_MS: "20000",
   MARGIN_MS: String(MARGIN_MS),
-  TIMEOUT_MS: "30000",
+  TIMEOUT_MS: "90000",
 };
 
 /** Of a drain in the process of its test, with its margin. */
