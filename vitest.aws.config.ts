@@ -10,8 +10,8 @@ export default defineConfig({
   test: {
     include: ["test/aws/**/*.test.ts", "test/infra/**/*.test.ts"],
     globalSetup: ["test/infra/platform.ts", "test/aws/warm-up.ts"],
-    testTimeout: 120_000,
-    hookTimeout: 300_000,
+    testTimeout: 180_000,
+    hookTimeout: 900_000,
     // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
     execArgv: ["--disable-warning=TimeoutNegativeWarning"],
     maxWorkers: 2,

@@ -9,8 +9,8 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, "test/aws/**", "test/infra/**", ...ONLY_LONG, ...MORE],
     globalSetup: "test/local/warm-up.ts",
     // Real servers on two cores: a test waits for conditions, and these only end what hangs.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
     execArgv: ["--disable-warning=TimeoutNegativeWarning"],
     maxWorkers: 4,

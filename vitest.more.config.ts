@@ -28,8 +28,8 @@ export default defineConfig({
   test: {
     include: MORE,
     globalSetup: "test/local/warm-up.ts",
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // kafkajs sets timers in the past, which Node 24 warns of; for Vitest itself, see package.json.
     execArgv: ["--disable-warning=TimeoutNegativeWarning"],
     maxWorkers: 3,

@@ -27,7 +27,7 @@ export interface Flaws {
 /** An authority of its own, and a certificate for localhost and 127.0.0.1, for a day. */
 export async function makeCertificates(flaws: Flaws = {}): Promise<Certificates> {
   const directory = mkdtempSync(join(tmpdir(), "pg2kafka-tls-"));
-  const openssl = (...args: string[]) => run("openssl", args, { cwd: directory, timeout: 30_000 });
+  const openssl = (...args: string[]) => run("openssl", args, { cwd: directory, timeout: 120_000 });
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   const text = (name: string) => readFileSync(join(directory, name), "utf8");
   try {

@@ -9,7 +9,8 @@ const run = promisify(execFile);
 
 const PACKAGE = join(import.meta.dirname, "lambda-ric");
 const VERSION = "4.0.2";
-const STEP_TIMEOUT_MS = 280_000;
+/** Two minutes on a quiet machine; it only ends what hangs. */
+const STEP_TIMEOUT_MS = 1_200_000;
 
 /**
  * Lambda's own runtime for Node, as the managed runtime starts it: the path of its main module.

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { lambdaRuntime } from "./lambda-runtime.ts";
 import { type Answer, startRuntimeApi } from "./runtime-api.ts";
 
-const INIT_TIMEOUT_MS = 20_000;
+const INIT_TIMEOUT_MS = 60_000;
 
 export interface Lambda {
   readonly pid: number;

@@ -167,7 +167,7 @@ async function compiledHandler(): Promise<string> {
       const java = javaCommand();
       const javac = java === "java" ? "javac" : join(dirname(java), "javac");
       const args = ["-nowarn", "-d", draft, "-cp", jars.join(":"), HANDLER];
-      await run(javac, args, { timeout: 120_000 }).catch((cause) => {
+      await run(javac, args, { timeout: 600_000 }).catch((cause) => {
         throw new Error(`javac (of a JDK, 17 or newer) failed:\n${cause.stderr}`, { cause });
       });
     },

@@ -7,7 +7,7 @@ import { type User, unprivilegedUser } from "../local/user.ts";
 
 const run = promisify(execFile);
 
-const STEP_TIMEOUT_MS = 120_000;
+const STEP_TIMEOUT_MS = 600_000;
 
 export type PgBouncerFiles =
   | {

@@ -13,7 +13,7 @@ export const POOL_SIZE = 3;
 
 /** Who may ask PgBouncer itself. */
 const ADMIN = { user: "admin", password: "admin" };
-const READY_TIMEOUT_MS = 10_000;
+const READY_TIMEOUT_MS = 60_000;
 
 export interface PgBouncer {
   readonly port: number;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { buryDrains } from "../relay/support.ts";
 import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { report } from "./report.ts";
@@ -42,8 +43,7 @@ describe.each(scenes)(
         scene.drains.note(await victim.finished);
         stop.gate.drop();
         for (const { finished } of others) scene.drains.note(await finished);
-        await scene.waitUntilGone();
-        await scene.expireLeases();
+        await buryDrains(scene.sql);
       }
       const { ends } = scene.drains;
       const tally = await scene.finish();

@@ -3,7 +3,7 @@ import { type Command, type Finished, startCommand } from "../relay/command.ts";
 import type { Environment } from "../relay/support.ts";
 
 /** Short times, so that a fault outlasts some of them and not others. */
-export const QUICK = {
+const QUICK = {
   REQUEST_TIMEOUT_MS: "1500",
   CONNECTION_TIMEOUT_MS: "1000",
   LEASE_MS: "5000",
@@ -11,9 +11,17 @@ export const QUICK = {
   TIMEOUT_MS: "20000",
   BATCH_EVENTS_MAX: "50",
 } satisfies Environment;
+/** More than a request takes on a busy machine: where a fault is at one place only, or over. */
+export const AMPLE = {
+  REQUEST_TIMEOUT_MS: "8000",
+  CONNECTION_TIMEOUT_MS: "3000",
+  LEASE_MS: "20000",
+  MARGIN_MS: "9000",
+  TIMEOUT_MS: "60000",
+} satisfies Environment;
 const PAUSE_MS = 200;
 /** Ticks that `finish` allows: each waits for leases and parked events of those that died. */
-const FINISHING_TICKS_MAX = 30;
+const FINISHING_TICKS_MAX = 100;
 
 /**
  * `npm run drain` as a schedule runs it: for each lane, one process after another, whatever they
@@ -72,7 +80,7 @@ export class Drains {
     await this.stop();
     for (let tick = 0; tick < FINISHING_TICKS_MAX; tick++) {
       const commands = Array.from({ length: this.#lanes }, (_, lane) =>
-        this.#run(lane, { LINGER: "false" }),
+        this.#run(lane, { ...AMPLE, LINGER: "false" }),
       );
       const ended = await Promise.all(commands.map(({ finished }) => finished));
       ended.forEach((one) => {

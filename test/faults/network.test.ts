@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { type Proxy as Network, type Stage, startProxy } from "../local/proxy.ts";
+import type { Environment } from "../relay/support.ts";
 import { useDatabase } from "../support/database.ts";
 import { isKafka, isQuery } from "./requests.ts";
 import { SEED } from "./seed.ts";
@@ -9,12 +10,23 @@ import { ofSize } from "./size.ts";
 import { type Fault, MODES, runTrial, type Trial } from "./trial.ts";
 
 const TIMES = ofSize({ short: 1, long: 2 });
-/** A request's timeout is 1.5 s, a lease 5 s: this is for shorter and for longer. */
+/** Of the drains: connections that are cut need none to pass; for the others, a request's timeout is
+ *  1.5 s and a lease 5 s. */
+const DRAIN_TIMES: Environment = ofSize({
+  short: {
+    REQUEST_TIMEOUT_MS: "5000",
+    CONNECTION_TIMEOUT_MS: "3000",
+    MARGIN_MS: "6000",
+    LEASE_MS: "12000",
+  },
+  long: {},
+});
+/** For shorter and for longer than these. */
 const AWAY_MS_MAX = ofSize({ short: 1_000, long: 8_000 });
 const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 const DELAY_MS_MAX = 300;
 /** For a request of the kind that is to be hit. */
-const CATCH_MS = 30_000;
+const CATCH_MS = 60_000;
 
 const server = useDatabase();
 let kafka: LocalKafka;
@@ -114,7 +126,7 @@ test.each(MODES)(
       database: server.database,
       brokers: kafka.bootstrap,
       times: TIMES,
-      env: { DATABASE_URL: url.href },
+      env: { ...DRAIN_TIMES, DATABASE_URL: url.href },
       faults: {
         ...faultsOf("Kafka", toKafka, isLast),
         ...faultsOf("Postgres", toPostgres, isQuery("pg2kafka.settle")),

@@ -26,9 +26,10 @@ async function terminate(sql: Sql, which: "all" | "drains" | "writers"): Promise
   return rows.length;
 }
 
-/** End a drain's sessions, as soon as it has some. */
-async function terminateDrain(sql: Sql): Promise<boolean> {
-  await waitFor(async () => (await terminate(sql, "drains")) > 0, { timeoutMs: 30_000 });
+/** End sessions, as soon as there are some: where the fault before has just ended them all, they come
+ *  again. */
+async function terminateSome(sql: Sql, which: "all" | "drains" | "writers"): Promise<boolean> {
+  await waitFor(async () => (await terminate(sql, which)) > 0);
   return true;
 }
 
@@ -38,11 +39,11 @@ function withDefaults(settings: string): Fault {
     for (const setting of settings.split(", ")) {
       await sql.unsafe(`alter database ${name} set ${setting}`);
     }
-    const count = await terminate(sql, "all");
+    await terminateSome(sql, "all");
     await sleep(random(LASTING_MS_MAX));
     await sql.unsafe(`alter database ${name} reset all`);
     await terminate(sql, "all");
-    return count > 0;
+    return true;
   };
 }
 
@@ -85,11 +86,10 @@ const FAULTS: Record<string, Fault> = {
     await sql.unsafe(`${isKept ? "commit" : "rollback"} prepared 'prepared'`);
     return true;
   },
-  "drain's sessions terminated": ({ database: { sql } }) => terminateDrain(sql),
-  "writers' sessions terminated": async ({ database: { sql } }) =>
-    (await terminate(sql, "writers")) > 0,
+  "drain's sessions terminated": ({ database: { sql } }) => terminateSome(sql, "drains"),
+  "writers' sessions terminated": ({ database: { sql } }) => terminateSome(sql, "writers"),
   "no connection left": async ({ database, random }) => {
-    await terminateDrain(database.sql);
+    await terminateSome(database.sql, "drains");
     const { taken, isRefused } = await takeConnections(database);
     await sleep(random(LASTING_MS_MAX));
     await Promise.all(taken.map((session) => session.end({ timeout: 1 })));

@@ -3,9 +3,9 @@ import { onTestFinished } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import { type Command, startCommand } from "../relay/command.ts";
 import { type Environment, expireLeases, idleGeneration } from "../relay/support.ts";
-import { type TestDatabase, waitFor } from "../support/database.ts";
+import type { TestDatabase } from "../support/database.ts";
 import { type Random, randomFrom } from "../support/random.ts";
-import { Drains, QUICK } from "./drains.ts";
+import { AMPLE, Drains } from "./drains.ts";
 import { Gate } from "./gate.ts";
 import { History, type Tally } from "./history.ts";
 import type { Step } from "./steps.ts";
@@ -70,9 +70,7 @@ export class Scene {
   ) {
     const { delivery, lanes, seed } = options;
     this.direct = {
-      ...QUICK,
-      // To come to its step on a busy machine as well; startCommand() waits little longer.
-      TIMEOUT_MS: "36000",
+      ...AMPLE,
       DATABASE_URL: url,
       KAFKA_BROKER: brokers.join(","),
       DELIVERY: delivery,
@@ -93,10 +91,15 @@ export class Scene {
     this.#topic = topic;
   }
 
-  /** Write something to send, and what the step needs. @returns when a drain is at that step */
-  async stopAt(step: Step): Promise<Stopped> {
+  /**
+   * Write something to send, and what the step needs.
+   *
+   * @param at the first of its kind is 1; by default a random one of those that come
+   * @returns when a drain is at that step
+   */
+  async stopAt(step: Step, at?: number): Promise<Stopped> {
     const { sql, random } = this;
-    let nth = 1 + random(this.#options.lanes > 1 ? 1 : step.times);
+    let nth = at ?? 1 + random(this.#options.lanes > 1 ? 1 : step.times);
     if (step.needs === "rest") {
       // One that holds what was sent, and comes after three with nothing to be emptied.
       await this.drains.finish();
@@ -137,19 +140,9 @@ export class Scene {
     return row?.leased ?? false;
   }
 
-  /** As if some time had passed since a drain was killed or frozen. */
+  /** As if some time had passed since a drain was frozen. */
   async expireLeases(): Promise<void> {
     await expireLeases(this.sql);
-  }
-
-  /** What a killed drain has sent to Postgres is carried out nevertheless: wait for that. */
-  async waitUntilGone(): Promise<void> {
-    await waitFor(async () => {
-      const [row] = await this.sql<{ count: number }[]>`
-        select count(*)::int as count from pg_stat_activity
-        where application_name = 'pg2kafka' and datname = current_database()`;
-      return row!.count === 0;
-    });
   }
 
   /** Of all that pg2kafka has in Postgres. */

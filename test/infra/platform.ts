@@ -15,7 +15,7 @@ import { once } from "../local/cache.ts";
 const CHECKOUT = fileURLToPath(new URL("../../", import.meta.url));
 /** SST keeps its components where `sst deploy` would: that is where `sst.config.ts` has its types. */
 const PLATFORM = join(CHECKOUT, ".sst/platform");
-const INSTALL_TIMEOUT_MS = 300_000;
+const INSTALL_TIMEOUT_MS = 900_000;
 
 /** What SST 4.17.1 asks of the tools that it would download; it starts only the first. */
 const BUN_VERSION = "1.2.1";

@@ -196,7 +196,10 @@ function setGlobals(stage: string, removal: string, work: string): void {
 async function resolved(value: Record<string, unknown>): Promise<Record<string, unknown>> {
   return await new Promise((resolve, reject) => {
     util.output(value).apply((plain) => resolve(plain as Record<string, unknown>));
-    setTimeout(() => reject(new Error("The outputs were not known after 60 s.")), 60_000).unref();
+    setTimeout(
+      () => reject(new Error("The outputs were not known after two minutes.")),
+      120_000,
+    ).unref();
   });
 }
 

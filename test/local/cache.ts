@@ -18,7 +18,8 @@ import { fileURLToPath } from "node:url";
 import { canReach, scratchDirectory, type User } from "./user.ts";
 
 const CHECKOUT = fileURLToPath(new URL("../../", import.meta.url));
-const MAKE_TIMEOUT_MS = 300_000;
+/** As long as the slowest is made on a busy machine. */
+const MAKE_TIMEOUT_MS = 1_800_000;
 
 /**
  * The directory for what is costly to make and may be kept: jars, an empty database.
@@ -54,7 +55,7 @@ export async function cacheDirectory(readableBy?: User): Promise<string> {
  *
  * @param make gets a path beside the final one, which does not exist, and fills it
  * @returns `path`
- * @throws what `make` throws, or an error after 5 minutes of waiting for another process
+ * @throws what `make` throws, or an error after half an hour of waiting for another process
  */
 export async function once(path: string, make: (draft: string) => Promise<void>): Promise<string> {
   const id = `${process.pid}-${randomBytes(4).toString("hex")}`;

@@ -6,7 +6,7 @@ import type { BrokerPorts } from "./kafka-settings.ts";
 import { kafkaUuid } from "./kafka-uuid.ts";
 import { kafkaClient } from "./topics.ts";
 
-const READY_TIMEOUT_MS = 60_000;
+const READY_TIMEOUT_MS = 120_000;
 
 export interface BrokerOptions {
   id: number;
@@ -94,7 +94,7 @@ export async function launchBroker(options: BrokerOptions): Promise<LocalBroker>
 /**
  * Wait until the broker answers and lists all of `ids` as live brokers with a controller.
  *
- * @throws with the end of the broker's log after 60 s, or when its process has ended
+ * @throws with the end of the broker's log after two minutes, or when its process has ended
  */
 export async function waitUntilRegistered(
   broker: LocalBroker,
@@ -118,7 +118,9 @@ export async function waitUntilRegistered(
       await admin.disconnect();
     }
     if (Date.now() > deadline) {
-      throw new Error(`Kafka broker ${broker.id} does not see brokers ${ids} after 60 s.`);
+      throw new Error(
+        `Kafka broker ${broker.id} does not see brokers ${ids} after ${READY_TIMEOUT_MS} ms.`,
+      );
     }
     await sleep(20);
   }

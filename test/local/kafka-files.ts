@@ -55,7 +55,7 @@ export async function kafkaJars(): Promise<string[]> {
 
 async function javaVersion(): Promise<number | undefined> {
   try {
-    const { stderr } = await run(javaCommand(), ["-version"], { timeout: 30_000 });
+    const { stderr } = await run(javaCommand(), ["-version"], { timeout: 120_000 });
     return Number(/version "(\d+)/.exec(stderr)?.[1]);
   } catch {
     return undefined;

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { waitFor } from "../support/wait.ts";
 import * as cache from "./cache.ts";
 import { type LocalKafka, startKafka } from "./kafka.ts";
 import { startPostgres } from "./postgres.ts";
@@ -20,14 +21,6 @@ async function query(url: string, text: string): Promise<postgres.RowList<postgr
     return await sql.unsafe(text);
   } finally {
     await sql.end();
-  }
-}
-
-async function waitFor(condition: () => boolean, timeoutMs = 5_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`Not so after ${timeoutMs} ms: ${condition}`);
-    await sleep(20);
   }
 }
 
@@ -111,13 +104,13 @@ test("a Postgres does not outlive its parent, even one that is killed", async ()
   expect(await query(url, "select 1 as one")).toEqual([{ one: 1 }]);
   parent.kill("SIGKILL");
   // Not by its pid: where process 1 adopts and does not reap, that stays. The guard waits 5 s then.
-  await waitFor(() => !existsSync(dataDir), 10_000);
+  await waitFor(() => !existsSync(dataDir));
   await expect(query(url, "select 1")).rejects.toThrow("ECONNREFUSED");
-}, 15_000);
+});
 
 describe("Kafka", () => {
   async function send(kafka: LocalKafka, topic: string, count: number): Promise<void> {
-    const retry = { retries: 20, initialRetryTime: 100, maxRetryTime: 500 };
+    const retry = { retries: 200, initialRetryTime: 100, maxRetryTime: 500 };
     const producer = kafkaClient(kafka.bootstrap, retry).producer();
     await producer.connect();
     const messages = Array.from({ length: count }, (_, index) => ({
@@ -161,7 +154,7 @@ describe("Kafka", () => {
     await kafka.stop();
     expect(pids.filter(isAlive)).toEqual([]);
     expect(existsSync(kafka.brokers[0]!.logFile)).toBe(false);
-  }, 60_000);
+  });
 
   test("a broker starts also where the archive of its classes could not be made", async () => {
     const home = mkdtempSync(join(tmpdir(), "pg2kafka-java-test-"));
@@ -183,7 +176,7 @@ describe("Kafka", () => {
       vi.unstubAllEnvs();
       rmSync(home, { recursive: true });
     }
-  }, 60_000);
+  });
 
   test("three brokers: a topic survives the kill of one, which then comes back", async () => {
     const kafka = await startKafka({ brokers: 3 });
@@ -198,7 +191,7 @@ describe("Kafka", () => {
     await send(kafka, "products", 100);
     expect(await readTopic(kafka.bootstrap, "products")).toHaveLength(300);
     await kafka.stop();
-  }, 60_000);
+  });
 
   test("clients come through a proxy that is advertised in the broker's place", async () => {
     const proxies: Awaited<ReturnType<typeof startProxy>>[] = [];
@@ -218,7 +211,7 @@ describe("Kafka", () => {
     expect(await readTopic(kafka.bootstrap, "products")).toHaveLength(10);
     await kafka.stop();
     await proxies[0]!.stop();
-  }, 60_000);
+  });
 });
 
 describe("the proxy", () => {
@@ -311,7 +304,7 @@ describe("the proxy", () => {
     const proxy = await startProxy(targetPort);
     const isMeant = (bytes: Buffer) => bytes.includes("me");
     const { socket, received } = open(proxy.port);
-    const halved = proxy.catchRequest(isMeant, "half", 10_000);
+    const halved = proxy.catchRequest(isMeant, "half", 60_000);
     socket.write("you ");
     await waitFor(() => received() === "you ");
     socket.write("me12");
@@ -319,7 +312,7 @@ describe("the proxy", () => {
     expect([proxy.heldBytes("toServer"), received()]).toEqual([2, "you "]);
     proxy.thaw();
     await waitFor(() => received() === "you me12");
-    const answered = proxy.catchRequest(isMeant, "answered", 10_000);
+    const answered = proxy.catchRequest(isMeant, "answered", 60_000);
     socket.write("me");
     expect(await answered).toBe(true);
     expect([proxy.heldBytes("toClient"), received()]).toEqual([2, "you me12"]);

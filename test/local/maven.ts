@@ -7,7 +7,7 @@ import { cacheDirectory } from "./cache.ts";
 
 const run = promisify(execFile);
 
-const DOWNLOAD_TIMEOUT_MS = 240_000;
+const DOWNLOAD_TIMEOUT_MS = 600_000;
 
 /**
  * Run Maven on a pom, from where Maven is set up to fetch.

@@ -7,7 +7,7 @@ import { freePort } from "./port.ts";
 import { type PostgresVersion, postgresFiles } from "./postgres-files.ts";
 import { runAs, scratchDirectory } from "./user.ts";
 
-const READY_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 60_000;
 
 /** `fast` ends sessions and writes a checkpoint; `immediate` is a crash, recovered at the start. */
 export type StopMode = "fast" | "immediate";
@@ -147,7 +147,7 @@ export async function copyData(from: string, to: string): Promise<void> {
   await runAs(undefined, "cp", ["-Rp", from, to]);
 }
 
-/** @throws the last refusal when the server has ended, or has not answered within 30 s */
+/** @throws the last refusal when the server has ended, or has not answered within a minute */
 async function waitUntilReady(url: string, child: Child): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
   for (;;) {

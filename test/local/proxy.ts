@@ -126,6 +126,8 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     from.on("error", () => {});
     from.on("close", (hadError) => {
       if (link.sockets.every(({ destroyed }) => destroyed)) links.delete(link);
+      // Given up before it was answered: the next one is waited for.
+      if (trap?.link === link) trap.link = undefined;
       if (hadError) to.destroy();
       else take(null);
     });

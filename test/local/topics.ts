@@ -2,24 +2,24 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Admin, type IHeaders, Kafka, logLevel, type RetryOptions } from "kafkajs";
 
-const METADATA_TIMEOUT_MS = 15_000;
+const METADATA_TIMEOUT_MS = 60_000;
 const FETCH_BYTES_MAX = 8 * 1024 * 1024;
 
 /* For a first consumer, whose group waits for the topic of the groups' offsets to be made, and for
    a bootstrap address whose broker is down. About 5 s together. */
-const PATIENT_RETRY = { retries: 12, initialRetryTime: 50, maxRetryTime: 500 };
+const PATIENT_RETRY = { retries: 120, initialRetryTime: 50, maxRetryTime: 500 };
 
 /**
  * A kafkajs client without logs and, by default, without retries: it connects or fails within
- * 3 s, and a request that is not answered fails after 10 s.
+ * 15 s, and a request that is not answered fails after 30 s.
  */
 export function kafkaClient(bootstrap: string[], retry: RetryOptions = { retries: 0 }): Kafka {
   return new Kafka({
     brokers: bootstrap,
     clientId: "test",
     logLevel: logLevel.NOTHING,
-    connectionTimeout: 3_000,
-    requestTimeout: 10_000,
+    connectionTimeout: 15_000,
+    requestTimeout: 30_000,
     retry,
   });
 }
@@ -37,7 +37,7 @@ export interface TopicOptions {
  * Create a topic, and wait until every broker of `bootstrap` that runs knows its leaders, and
  * they serve it: kafkajs sends nothing, and reports nothing, for a partition it does not know.
  *
- * @throws when the topic exists already, or the brokers do not know it after 15 s
+ * @throws when the topic exists already, or the brokers do not know it after a minute
  */
 export async function createTopic(
   bootstrap: string[],
@@ -111,7 +111,7 @@ export interface ReadOptions {
   atLeast?: number;
   /** The first offset that is read, in each partition. Default 0. */
   from?: number;
-  /** For everything together. Default 30,000. */
+  /** For everything together. Default 60,000. */
   timeoutMs?: number;
 }
 
@@ -128,7 +128,7 @@ export async function readTopic(
   topic: string,
   options: ReadOptions = {},
 ): Promise<ReadMessage[]> {
-  const { atLeast = 0, from = 0, timeoutMs = 30_000 } = options;
+  const { atLeast = 0, from = 0, timeoutMs = 60_000 } = options;
   const deadline = Date.now() + timeoutMs;
   const ends = await withAdmin(bootstrap, (admin) => knownEnds(admin, topic, atLeast, deadline));
   for (const [partition, end] of ends) if (end <= from) ends.delete(partition);

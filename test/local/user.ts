@@ -31,7 +31,7 @@ export async function runAs(user: User | undefined, command: string, args: strin
     ...user,
     cwd: "/",
     env: { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" },
-    timeout: 120_000,
+    timeout: 600_000,
   });
 }
 

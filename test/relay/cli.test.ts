@@ -79,11 +79,11 @@ describe("npm run drain", () => {
     const network = await startProxy(Number(url.port));
     onTestFinished(() => network.stop());
     url.port = String(network.port);
-    const times = { REQUEST_TIMEOUT_MS: "1000", MARGIN_MS: "1500", TIMEOUT_MS: "3000" };
+    const times = { REQUEST_TIMEOUT_MS: "1000", MARGIN_MS: "1500", TIMEOUT_MS: "8000" };
     const env = envFor({ DATABASE_URL: url.href, ...times });
     const { finished } = startCommand("drain", env);
     const isQuestion = (bytes: Buffer) => bytes.includes("pg2kafka.read_state");
-    expect(await network.catchRequest(isQuestion, "half", 20_000)).toBe(true);
+    expect(await network.catchRequest(isQuestion, "half", 60_000)).toBe(true);
     network.lose();
     expectOneLine(await finished, /^DrainError: TIME_UP: The time is up/);
   });

@@ -5,7 +5,8 @@ import { onTestFinished } from "vitest";
 import type { Environment } from "./support.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const TIMEOUT_MS = 40_000;
+/** It only ends what hangs. */
+const TIMEOUT_MS = 120_000;
 
 export interface Finished {
   code: number | null;
@@ -24,7 +25,7 @@ export interface Summary {
 export interface Command {
   readonly pid: number;
   kill(signal: NodeJS.Signals): void;
-  /** @throws when it has not ended after 40 s: it is killed, and the error has its output so far */
+  /** @throws when it has not ended after two minutes: it is killed, and the error has its output so far */
   readonly finished: Promise<Finished>;
 }
 

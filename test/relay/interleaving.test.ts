@@ -9,9 +9,9 @@ const LEASE_MS = 60_000;
 const WRITERS = 4;
 const KEYS = 3;
 const HISTORIES_MAX = 200;
-/** Of a slow machine, within the time limit. */
+/** On a slow machine too; the others as long as there is time. */
 const HISTORIES_MIN = 10;
-const TIME_LIMIT_MS = 6_000;
+const TIME_LIMIT_MS = 5_000;
 const NOTHING = { parked: [], retried: [], unparked: [] };
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 
@@ -126,16 +126,14 @@ test("in whatever order transactions draw ids and end, each event is read once, 
     histories += 1;
   };
   const property = fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), run);
-  await fc.assert(
-    property.afterEach(async () => {
-      await Promise.all(sessions.map((session) => session.unsafe("rollback")));
-    }),
-    {
-      numRuns: HISTORIES_MAX,
-      interruptAfterTimeLimit: TIME_LIMIT_MS,
-      markInterruptAsFailure: false,
-    },
-  );
-  expect(histories).toBeGreaterThanOrEqual(HISTORIES_MIN);
+  const ending = property.afterEach(async () => {
+    await Promise.all(sessions.map((session) => session.unsafe("rollback")));
+  });
+  await fc.assert(ending, { numRuns: HISTORIES_MIN });
+  await fc.assert(ending, {
+    numRuns: HISTORIES_MAX - HISTORIES_MIN,
+    interruptAfterTimeLimit: TIME_LIMIT_MS,
+    markInterruptAsFailure: false,
+  });
   console.log(`${histories} histories`);
 });

@@ -5,6 +5,7 @@ import { createTopic } from "../local/topics.ts";
 import { newest, useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import {
+  DRAIN_MS,
   drainSession,
   drainToKafka,
   type Environment,
@@ -46,8 +47,8 @@ async function drainAll(lanes: number, env: Environment = {}): Promise<DrainRepo
 }
 
 const TICKS_MAX = 60;
-/** Longer than a batch takes, so that a drain ends after its first. */
-const ONE_BATCH: Environment = { MARGIN_MS: "29950", BATCH_EVENTS_MAX: "50" };
+/** A drain has so little time that it ends in mid-backlog, after a batch or before. */
+const ONE_BATCH: Environment = { MARGIN_MS: String(DRAIN_MS - 50), BATCH_EVENTS_MAX: "50" };
 
 async function messages(): Promise<Received[]> {
   return await receive(cluster.brokers, topic());

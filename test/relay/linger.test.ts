@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
-import { isRegularStop } from "../../functions/core/drain.ts";
+import { type DrainReport, isRegularStop } from "../../functions/core/drain.ts";
 import { newest, useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import {
@@ -9,6 +10,7 @@ import {
   type Environment,
   enqueue,
   expireLeases,
+  MARGIN_MS,
   one,
   receiveNew,
 } from "./support.ts";
@@ -16,13 +18,20 @@ import {
 const server = useDatabase(newest);
 const cluster = useKafka();
 const LINGER: Environment = { LINGER: "true" };
-/** Of a drain's time, `support.ts` keeps this long a margin. */
-const MARGIN_MS = 3_000;
 
 /** A drain that lingers for so long, its margin not counted. */
-function linger(ms: number, env: Environment = {}) {
-  const options = { timeoutMs: ms + MARGIN_MS };
-  return drainToKafka(server.database, cluster.brokers, { ...LINGER, ...env }, options);
+function linger(ms: number, sql?: Sql) {
+  const options = { timeoutMs: ms + MARGIN_MS, ...(sql && { sql }) };
+  return drainToKafka(server.database, cluster.brokers, LINGER, options);
+}
+
+/** Longer than any test works; pause() ends it. */
+const LONG_MS = 120_000;
+
+/** Lingering drains are at its next batch when they find that they are paused. */
+async function pauseDrains(): Promise<void> {
+  await server.sql`select pg2kafka.pause()`;
+  await enqueue(server.sql, "wakes");
 }
 
 async function makeTopic(): Promise<void> {
@@ -46,20 +55,29 @@ async function log(): Promise<Log> {
   );
 }
 
+/** Of the last lease that was taken. */
+async function token(): Promise<number> {
+  const { token } = await one<{ token: number }>(
+    server.sql,
+    "select coalesce(max((lanes -> 0 ->> 'token')::int), 0) as token from pg2kafka.drain_log",
+  );
+  return token;
+}
+
 describe("LINGER=true", () => {
   test("one invocation delivers what is committed while it waits", async () => {
     await makeTopic();
-    const lingering = linger(4_500);
-    const keys: string[] = [];
+    const lingering = linger(LONG_MS);
+    await waitFor(async () => (await log()).isLeased);
     for (let n = 0; n < 10; n++) {
+      const { entries } = await log();
       await enqueue(server.sql, `${n}`);
-      keys.push(`${n}`);
-      await waitFor(async () => (await receiveNew(server.database, cluster.brokers)).length > 0);
+      await waitFor(async () => (await log()).entries > entries);
     }
-    const report = await lingering;
-    expect(report).toMatchObject({ delivered: 10, drained: true, lagMs: 0, stopped: null });
+    await pauseDrains();
     // One event at a time: none waited for another.
-    expect(report.batches).toBe(10);
+    expect(await lingering).toMatchObject({ delivered: 10, batches: 10 });
+    expect(await keysNow()).toEqual(Array.from({ length: 10 }, (_, n) => `${n}`));
   });
 
   test("a transaction that commits late is not overlooked", async () => {
@@ -68,30 +86,45 @@ describe("LINGER=true", () => {
     await late.unsafe("begin");
     await enqueue(late, "late");
     await enqueue(server.sql, "early");
-    const lingering = linger(2_500);
+    const lingering = linger(LONG_MS);
     await waitFor(async () => (await keysNow()).includes("early"));
     await late.unsafe("commit");
     await waitFor(async () => (await keysNow()).includes("late"));
-    expect(await lingering).toMatchObject({ delivered: 2, stopped: null });
+    await pauseDrains();
+    expect(await lingering).toMatchObject({ delivered: 2 });
   });
 
   test("idle, it writes nothing and asks less than five times a second", async () => {
     await makeTopic();
-    const queries = async () =>
-      await one<{ count: number }>(
-        server.sql,
-        `select xact_commit::int as count from pg_stat_database where datname = current_database()`,
-      );
-    const lingering = linger(4_500);
-    await waitFor(async () => (await log()).isLeased);
-    const before = { ...(await log()), ...(await queries()) };
-    await sleep(3_000);
-    const after = { ...(await log()), ...(await queries()) };
-    expect(after.entries).toBe(before.entries);
-    // Of these, up to six are this test's own; until the pauses are long, there are 30 more.
-    expect(after.count - before.count).toBeLessThan(3 * 5 + 30 + 6);
-    await lingering;
-    expect(await log()).toEqual({ entries: before.entries + 1, isLeased: false });
+    await enqueue(server.sql, "first");
+    /** When it looked whether there was work. */
+    const looks: number[] = [];
+    const sql = server.database.connect({
+      max: 3,
+      prepare: false,
+      fetch_types: false,
+      debug: (_, query) => {
+        if (query.includes("pg2kafka.has_work(")) looks.push(performance.now());
+      },
+    });
+    const { entries } = await log();
+    const lingering = linger(LONG_MS, sql);
+    // Until the pauses are long, there are 30.
+    await waitFor(() => looks.length > 35);
+    // Taking the lease, and the batch.
+    expect(await log()).toEqual({ entries: entries + 2, isLeased: true });
+    for (const [n, ms] of looks.slice(31).entries())
+      expect(ms - looks[30 + n]!).toBeGreaterThan(200);
+    await pauseDrains();
+    expect(await lingering).toMatchObject({ delivered: 1 });
+  });
+
+  test("it ends when its time is up, and gives the lease back", async () => {
+    await makeTopic();
+    await enqueue(server.sql, "first");
+    const report = await linger(4_000);
+    expect(report).toMatchObject({ delivered: 1, drained: true, lagMs: 0, stopped: null });
+    expect((await log()).isLeased).toBe(false);
   });
 
   test("the next tick waits for it, and takes over without a gap or an error", async () => {
@@ -104,10 +137,16 @@ describe("LINGER=true", () => {
         await sleep(10);
       }
     })();
-    const ticks = [];
-    for (let tick = 0; tick < 3; tick++) {
-      ticks.push(linger(3_000));
-      await sleep(2_000);
+    // Each tick waits while the one before has the lease, and has it for seconds then.
+    const ticks: Promise<DrainReport>[] = [];
+    let lastToken = 0;
+    for (const ms of [2_500, 6_000, 6_000]) {
+      ticks.push(linger(ms));
+      const before = lastToken;
+      await waitFor(async () => {
+        lastToken = await token();
+        return lastToken > before;
+      });
     }
     const reports = await Promise.all(ticks);
     isOver = true;
@@ -122,22 +161,25 @@ describe("LINGER=true", () => {
 
   test("one whose lease ran out while it was idle lets the other one work", async () => {
     await makeTopic();
-    const first = linger(5_000);
+    // It waits for the lease again as long as it has time, paused or not.
+    const first = linger(8_000);
     await waitFor(async () => (await log()).isLeased);
     await expireLeases(server.sql);
-    const second = linger(3_000);
+    const second = linger(LONG_MS);
     await waitFor(async () => (await log()).isLeased);
     await enqueue(server.sql, "a", "b");
     await waitFor(async () => (await keysNow()).includes("b"));
+    await pauseDrains();
     const reports = await Promise.all([first, second]);
     for (const { stopped } of reports) expect(isRegularStop(stopped)).toBe(true);
     expect(reports.map(({ delivered }) => delivered).sort()).toEqual([0, 2]);
-    expect(await drainToKafka(server.database, cluster.brokers)).toMatchObject({ delivered: 0 });
+    await server.sql`select pg2kafka.resume()`;
+    expect(await drainToKafka(server.database, cluster.brokers)).toMatchObject({ delivered: 1 });
   });
 
   test("pause() ends it before its next batch", async () => {
     await makeTopic();
-    const lingering = linger(20_000);
+    const lingering = linger(LONG_MS);
     await waitFor(async () => (await log()).isLeased);
     await server.sql`select pg2kafka.pause()`;
     await enqueue(server.sql, "waits");

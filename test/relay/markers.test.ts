@@ -12,7 +12,7 @@ import { runCommand } from "./command.ts";
 import type { Environment } from "./support.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const HANDLER_TIMEOUT_MS = 40_000;
+const HANDLER_TIMEOUT_MS = 120_000;
 
 /** Part of each secret, and of nothing else. */
 const MARKER = "MARKER";

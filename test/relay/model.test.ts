@@ -7,9 +7,10 @@ import { useKafka } from "../support/kafka.ts";
 import { type Random, randomFrom } from "../support/random.ts";
 import { startCommand } from "./command.ts";
 import {
+  buryDrains,
   drainToKafka,
   type Environment,
-  expireLeases,
+  MARGIN_MS,
   one,
   type Received,
   receive,
@@ -33,8 +34,8 @@ const WRITERS = 6;
 const WRITERS_THAT_PAUSE = 2;
 const KEYS = 12;
 const ROLLED_BACK = "ROLLED BACK";
-/** Time of a drain; of it, the margin is kept. */
-const TICK = { timeoutMs: 5_000 };
+/** Of a drain. */
+const TICK = { timeoutMs: MARGIN_MS + 2_000 };
 
 // Its writers set deadlock_timeout.
 const server = useDatabase(newest, { superuser: true });
@@ -209,7 +210,7 @@ test.each(MODES)(
           return isKilled ? killedDrain(env) : drainToKafka(database, cluster.brokers, env, TICK);
         });
         await Promise.all(tick);
-        if (isKilled) await expireLeases(sql);
+        if (isKilled) await buryDrains(sql);
         drains += 1;
       }
     };

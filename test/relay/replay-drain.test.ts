@@ -7,7 +7,7 @@ import { newest, useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
 import { REPLAY } from "./replay.ts";
-import { drainInto, drainToKafka, expireLeases, kafkaProducer, one } from "./support.ts";
+import { buryDrains, drainInto, drainToKafka, kafkaProducer, one } from "./support.ts";
 
 const EVENTS = 12_000;
 const STEP_EVENTS_MAX = 5_000;
@@ -56,7 +56,7 @@ test.each(["at-least-once", "exactly-once"])(
       await sleep(Math.random() * 40);
       child.kill("SIGKILL");
       if ((await child.finished).signal === "SIGKILL") kills += 1;
-      await expireLeases(server.sql);
+      await buryDrains(server.sql);
     }
     const { code, stderr } = await startCommand("drain", env).finished;
     expect(code, stderr).toBe(0);

@@ -6,9 +6,9 @@ import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { startCommand } from "./command.ts";
 import {
+  buryDrains,
   drainInto,
   drainToKafka,
-  expireLeases,
   kafkaProducer,
   one,
   receive,
@@ -129,7 +129,7 @@ test("SNAPSHOT_SHARE is the share of the batches while live events wait", async 
     await server.sql`insert into live select n from generate_series(${next + 1}::int, ${next + 1000}::int) n`;
     next += 1_000;
   }, env);
-  const report = await drainInto(server.database, producer, { env, timeoutMs: 50_000 });
+  const report = await drainInto(server.database, producer, { env });
   expect(report).toMatchObject({ snapshotRows: ROWS, stopped: null });
   const snapshotBatches = rowsThen / 500;
   expect(snapshotBatches).toBeLessThanOrEqual(LIVE_BATCHES * (20 / 80) + STEP_ROWS_MAX / 500 + 1);
@@ -162,7 +162,7 @@ test(`a drain that is killed ${KILLS} times makes the snapshot all the same, bes
     );
     child.kill("SIGKILL");
     if ((await child.finished).signal === "SIGKILL") kills += 1;
-    await expireLeases(sql);
+    await buryDrains(sql);
   }
   const { code } = await startCommand("drain", {
     DATABASE_URL: database.url,

@@ -122,7 +122,9 @@ test(`a fold over what is delivered equals the table, whenever one begins to lis
       await sql`select pg2kafka.pause_snapshot(${id})`;
     else if (row?.["state"] === "paused" && isPaused)
       await sql`select pg2kafka.resume_snapshot(${id})`;
-    else if (row?.["state"] === "paused") await sql`select pg2kafka.cancel_snapshot(${id})`;
+    // The first two are finished in any case.
+    else if (row?.["state"] === "paused" && id > 2)
+      await sql`select pg2kafka.cancel_snapshot(${id})`;
   };
   const drain = async () => {
     while (!isEnough()) {
@@ -158,7 +160,7 @@ test(`a fold over what is delivered equals the table, whenever one begins to lis
     finished += 1;
   }
   expect(steps).toBeGreaterThanOrEqual(STEPS_MIN);
-  expect(finished).toBeGreaterThan(0);
+  expect(finished).toBeGreaterThanOrEqual(2);
   console.log(
     `seed ${SEED}: ${transactions} transactions, ${reader.events.length} events, ${steps} steps of ` +
       `${begun.size} snapshots, ${finished} finished, ${kills} kills`,

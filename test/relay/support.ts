@@ -10,20 +10,26 @@ import { schema, type TestDatabase, waitFor } from "../support/database.ts";
 /** Settings as the environment would give them; all else has its default. */
 export type Environment = Record<string, string>;
 
-/** Short times: a test that waits for one of them must not wait long. */
-const QUICK: Environment = {
-  REQUEST_TIMEOUT_MS: "2000",
-  CONNECTION_TIMEOUT_MS: "1000",
-  LEASE_MS: "10000",
-  MARGIN_MS: "3000",
-  TIMEOUT_MS: "30000",
+/** Of a drain's time. */
+export const MARGIN_MS = 9_000;
+
+/** More than a request takes on a busy machine, and less than the defaults where tests wait for it. */
+const TIMES: Environment = {
+  REQUEST_TIMEOUT_MS: "8000",
+  CONNECTION_TIMEOUT_MS: "3000",
+  LEASE_MS: "20000",
+  MARGIN_MS: String(MARGIN_MS),
+  TIMEOUT_MS: "90000",
 };
+
+/** Of a drain in the process of its test, with its margin. */
+export const DRAIN_MS = 60_000;
 
 export function configFor(database: { url: string }, env: Environment = {}): Config {
   return readConfig({
     DATABASE_URL: database.url,
     KAFKA_BROKER: "127.0.0.1:1",
-    ...QUICK,
+    ...TIMES,
     ...env,
   });
 }
@@ -42,7 +48,7 @@ export function writer(database: TestDatabase): Sql {
 export async function drainInto(
   database: TestDatabase,
   producer: Producer,
-  { env = {}, sql = drainSession(database), timeoutMs = 30_000 } = {} as {
+  { env = {}, sql = drainSession(database), timeoutMs = DRAIN_MS } = {} as {
     env?: Environment;
     sql?: Sql;
     timeoutMs?: number;
@@ -99,6 +105,18 @@ export async function expireLeases(sql: Sql): Promise<void> {
   );
 }
 
+/** After drains of the command line were killed: as if they had died long ago. What they have sent to
+ *  Postgres is carried out nevertheless, and may be the taking of a lease. */
+export async function buryDrains(sql: Sql): Promise<void> {
+  await waitFor(async () => {
+    const sessions = await sql`
+      select from pg_stat_activity
+      where application_name = 'pg2kafka' and datname = current_database()`;
+    return sessions.length === 0;
+  });
+  await expireLeases(sql);
+}
+
 const TURN_S = 120;
 const GENERATIONS = 4;
 
@@ -107,9 +125,12 @@ export function idleGeneration(): number {
   return (Math.floor(Date.now() / 1000 / TURN_S) + 2) % GENERATIONS;
 }
 
+/** Longer than a test works on what it has put into idle generations. */
+const BEFORE_TURN_S = 15;
+
 /** Two of them; so near to the next turn that one would be due, wait for it. */
 export async function idleGenerations(): Promise<[number, number]> {
-  await waitFor(() => (Date.now() / 1000) % TURN_S < TURN_S - 5);
+  await waitFor(() => (Date.now() / 1000) % TURN_S < TURN_S - BEFORE_TURN_S);
   const generation = idleGeneration();
   return [generation, (generation + GENERATIONS - 1) % GENERATIONS];
 }

@@ -37,8 +37,8 @@ function configFor(env: Environment) {
   return readConfig({
     DATABASE_URL: `postgres://${USER}:${SECRET}@127.0.0.1:1/shop`,
     DATABASE_TLS: "verify",
-    REQUEST_TIMEOUT_MS: "1000",
-    CONNECTION_TIMEOUT_MS: "1000",
+    REQUEST_TIMEOUT_MS: "3000",
+    CONNECTION_TIMEOUT_MS: "3000",
     KAFKA_AUTH: "iam",
     KAFKA_REGION: "eu-central-1",
     ...env,

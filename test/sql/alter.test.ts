@@ -4,7 +4,7 @@ import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../
 
 /* What happens to tracked tables later. Sessions keep plans and functions that were made for a
    table as it was; each history is run in a session that has them. */
-describe.each(versions)("altered tables on Postgres %i", { timeout: 30_000 }, (version) => {
+describe.each(versions)("altered tables on Postgres %i", (version) => {
   const pg = useDatabase(version);
 
   async function createItems(): Promise<void> {
@@ -178,7 +178,7 @@ describe.each(versions)("altered tables on Postgres %i", { timeout: 30_000 }, (v
     await sql`insert into items values (1, 'x', 'y')`;
     const owner = database.connect();
     const drain = database.connect();
-    await drain`set statement_timeout = '2s'`;
+    await drain`set statement_timeout = '30s'`;
     await sql`alter table items add c int`;
     await owner.begin(async (tx) => {
       await tx`alter table items add d int`;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { pidOf, useDatabase, versions, waitUntilBlocked } from "../support/database.ts";
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
-describe.each(versions)("capture on Postgres %i", { timeout: 60_000 }, (version) => {
+describe.each(versions)("capture on Postgres %i", (version) => {
   const pg = useDatabase(version, { superuser: true });
 
   async function setUpItems(): Promise<void> {
@@ -66,7 +66,7 @@ describe.each(versions)("capture on Postgres %i", { timeout: 60_000 }, (version)
       await sql`delete from items where id = ${-id}`;
     }
     await clearEvents(sql);
-    await sql`set statement_timeout = '20s'`;
+    await sql`set statement_timeout = '60s'`;
     await sql`set work_mem = '1MB'`;
     await sql`insert into items select g, repeat('x', 100), g from generate_series(1, 100000) g`;
     await sql`update items set a = repeat('y', 100)`;

@@ -3,7 +3,7 @@ import { useDatabase, versions } from "../support/database.ts";
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
 /* No value may make the application's write fail, and none may come out as another. */
-describe.each(versions)("hostile values on Postgres %i", { timeout: 60_000 }, (version) => {
+describe.each(versions)("hostile values on Postgres %i", (version) => {
   const pg = useDatabase(version, { settings: { max_stack_depth: "2MB" } });
 
   test("null, empty and very long external ids; null and '' are not the same", async () => {

@@ -18,7 +18,7 @@ function withChangedFunction(name: string, change: (text: string) => string): Sc
   };
 }
 
-describe.each(versions)("migrate on Postgres %i", { timeout: 60_000 }, (version) => {
+describe.each(versions)("migrate on Postgres %i", (version) => {
   const pg = useDatabase(version);
 
   test("what is installed is what is checked in (after a change: vitest -u)", async () => {
@@ -172,7 +172,7 @@ describe.each(versions)("migrate on Postgres %i", { timeout: 60_000 }, (version)
       await tx`insert into items values (1)`;
       late.push(migrate(migrator, locking));
       await waitUntilBlocked(sql, pid);
-      await sql`set statement_timeout = '5s'`;
+      await sql`set statement_timeout = '30s'`;
       await sql`insert into items values (2)`;
     });
     expect(await Promise.all(late)).toEqual([

@@ -61,7 +61,7 @@ const READERS: Record<"drain" | "operator" | "writer", readonly string[]> = {
   writer: [],
 };
 
-describe.each(versions)("roles on Postgres %i", { timeout: 30_000 }, (version) => {
+describe.each(versions)("roles on Postgres %i", (version) => {
   const pg = useDatabase(version, { superuser: true });
 
   /** Roles belong to the server: their names carry the database's. */

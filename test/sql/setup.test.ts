@@ -63,7 +63,7 @@ const refusals: [string, string, string, RegExp | undefined][] = [
   ],
 ];
 
-describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }, (version) => {
+describe.each(versions)("setup and teardown on Postgres %i", (version) => {
   const pg = useDatabase(version, { settings: { max_prepared_transactions: "5" } });
 
   async function createItems(): Promise<void> {
@@ -180,7 +180,7 @@ describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }
     const owners = ["items", "m", "prepared", "tracked"].map(() => database.connect());
     const ownerPids = await Promise.all(owners.map(pidOf));
     const writer = database.connect();
-    await writer`set statement_timeout = '1s'`;
+    await writer`set statement_timeout = '30s'`;
     await holder.begin(async (tx) => {
       await tx`insert into items values (4, 'late')`;
       await tx`insert into m_1 values (1)`;
@@ -441,7 +441,8 @@ describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }
     const { sql, database } = pg;
     const [writer, owner] = [database.connect(), database.connect()];
     const pid = await pidOf(owner);
-    await owner`set statement_timeout = '300ms'`;
+    // Long enough to be seen in one of its tries, and over before the last of them.
+    await owner`set statement_timeout = '2s'`;
     await writer.begin(async (tx) => {
       await tx`insert into items values (4, 'late')`;
       const refused = expect(owner`select pg2kafka.setup('items', 'id')`).rejects.toMatchObject({
@@ -453,7 +454,7 @@ describe.each(versions)("setup and teardown on Postgres %i", { timeout: 30_000 }
       try {
         await waitFor(async () => {
           const [session] = await sql`
-            select clock_timestamp() - query_start > interval '400 ms' as over
+            select clock_timestamp() - query_start > interval '2.1 s' as over
             from pg_stat_activity where pid = ${pid}`;
           return session?.["over"];
         });

@@ -116,7 +116,7 @@ export function useDatabase(version = newest, needs: ServerNeeds = {}): TestServ
     const sql = postgres(urlOf(serverUrl, prefix), { max: 1, onnotice: () => {} });
     await migrate(sql, schema);
     await sql.end();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     if (!own) await admin?.unsafe(`drop database if exists ${prefix} with (force)`);

@@ -6,7 +6,7 @@ import { waitFor } from "../support/database.ts";
 import type { Job } from "./drain.ts";
 
 /** A process has to load first, on a busy machine too. */
-const STOP_TIMEOUT_MS = 40_000;
+const STOP_TIMEOUT_MS = 120_000;
 const SCRIPT = join(import.meta.dirname, "drain.ts");
 
 export interface DrainProcess {

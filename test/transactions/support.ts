@@ -22,7 +22,7 @@ export function settingsFor(
     brokers,
     clientId: "test",
     requestTimeoutMs: 5_000,
-    connectionTimeoutMs: 2_000,
+    connectionTimeoutMs: 5_000,
     requestBytesMax: 900_000,
     messageBytesMax: 1_000_000,
     transactionalId: name,

@@ -64,7 +64,7 @@ describe("a commit whose answer does not come", () => {
   test("because the broker hangs: the send gives up, and the next fence knows what became of it", async () => {
     const topic = newTopic();
     await createTopic(kafka.bootstrap, topic);
-    const producer = producerFor(settingsFor(kafka.bootstrap, { requestTimeoutMs: 1_000 }));
+    const producer = producerFor(settingsFor(kafka.bootstrap, { requestTimeoutMs: 3_000 }));
     await producer.fence();
     const [first, second] = [newBatch(1), newBatch(2)];
     await producer.send(messages(topic, 0, EVENTS), first);
