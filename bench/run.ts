@@ -64,7 +64,7 @@ const bench = { rounds, isQuick, isAll, postgres: server, kafka, progress };
 const files = new Map<string, Table[]>();
 const failed: string[] = [];
 try {
-  for (const name of names) {
+  for (const [index, name] of names.entries()) {
     const { run, file = "results.md" } = SECTIONS[name]!;
     try {
       const tables = await run(bench);
@@ -76,27 +76,38 @@ try {
       failed.push(name);
       process.exitCode = 1;
     }
+    // What is there is kept, whatever ends a run of an hour.
+    if (!isQuick) await writeFiles(names.slice(index + 1));
   }
-  const head = await describeRun();
-  console.log(head);
-  for (const [file, tables] of files) {
+  console.log(await describeRun());
+  for (const tables of files.values()) {
     const summary = summarize(tables);
     if (summary) console.log(formatTable(summary));
-    const isWhole = file !== "results.md" || !only;
-    if (isWhole && !isQuick) writeResults(file, head, summary ? [summary, ...tables] : tables);
   }
   progress("done");
 } finally {
   await Promise.all([server.stop(), starting?.then((cluster) => cluster.stop())]);
 }
 
-async function describeRun(): Promise<string> {
+async function writeFiles(left: string[]): Promise<void> {
+  const head = await describeRun(left);
+  for (const [file, tables] of files) {
+    if (file === "results.md" && only) continue;
+    const summary = summarize(tables);
+    writeResults(file, head, summary ? [summary, ...tables] : tables);
+  }
+}
+
+async function describeRun(left: string[] = []): Promise<string> {
   const sql = postgres(server.url, { max: 1 });
   const machine = await describeMachine(sql, starting !== undefined);
   await sql.end();
   const what = `- ${rounds} rounds, each candidate once a round, in turns; some once, where it says so\n`;
-  const missing = failed.length > 0 ? `- **failed, and missing here: ${failed.join(", ")}**\n` : "";
-  return `${machine}\n${load}\n${what}${missing}`;
+  const missing = [
+    failed.length > 0 ? `- **failed, and missing here: ${failed.join(", ")}**\n` : "",
+    left.length > 0 ? `- **ended before: ${left.join(", ")}**\n` : "",
+  ];
+  return `${machine}\n${load}\n${what}${missing.join("")}`;
 }
 
 function writeResults(file: string, head: string, tables: Table[]): void {
