@@ -60,15 +60,17 @@ const kafka = () => {
   return starting;
 };
 const bench = { rounds, isQuick, isAll, postgres: server, kafka, progress };
+/** Of the sections without a file of their own. */
+const MAIN_FILE = "results.md";
 /** File → what it holds. */
 const files = new Map<string, Table[]>();
 const failed: string[] = [];
 try {
   for (const [index, name] of names.entries()) {
-    const { run, file = "results.md" } = SECTIONS[name]!;
     try {
-      const tables = await run(bench);
+      const tables = await SECTIONS[name]!.run(bench);
       for (const table of tables) console.log(formatTable(table));
+      const file = fileOf(name);
       files.set(file, [...(files.get(file) ?? []), ...tables]);
     } catch (error) {
       // The others are still worth their time.
@@ -89,10 +91,14 @@ try {
   await Promise.all([server.stop(), starting?.then((cluster) => cluster.stop())]);
 }
 
+function fileOf(name: string): string {
+  return SECTIONS[name]?.file ?? MAIN_FILE;
+}
+
 async function writeFiles(left: string[]): Promise<void> {
-  const head = await describeRun(left);
   for (const [file, tables] of files) {
-    if (file === "results.md" && only) continue;
+    if (file === MAIN_FILE && only) continue;
+    const head = await describeRun(left.filter((name) => fileOf(name) === file));
     const summary = summarize(tables);
     writeResults(file, head, summary ? [summary, ...tables] : tables);
   }

@@ -15,7 +15,7 @@ type Value = string | number | boolean | object | null;
  */
 export async function inOneTrip<Results extends object[][]>(
   sql: Sql,
-  mode: "read committed" | "repeatable read read only",
+  mode: "read committed read write" | "repeatable read read only",
   ...statements: string[]
 ): Promise<Results> {
   const message = [`set transaction isolation level ${mode}`, ...statements].join(";\n");

@@ -246,7 +246,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     const expiresAtMs = performance.now() + leaseMs;
     const [[drawn], settled] = await inOneTrip<[DrawnRow[], SettledRow[]]>(
       sql,
-      "read committed",
+      "read committed read write",
       DRAWN_ID,
       toSettle(lease, leaseMs, settlement, parkedMax),
     ).catch((cause: Error & { code?: string }) => {
@@ -343,7 +343,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     const { delivered, deliveredId } = position.spans[0]!;
     const [[row]] = await inOneTrip<[{ answer: boolean | null }[]]>(
       sql,
-      "read committed",
+      "read committed read write",
       statement`
         select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`,
     );
