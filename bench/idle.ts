@@ -9,6 +9,10 @@ import { processSeconds, serverCpu } from "./cpu.ts";
 const SETTLE_MS = 10_000;
 const IDLE_MS = 10_000;
 
+/** The first word of what was sent; of several statements together the first that is not about their
+ *  transaction. */
+const LOGGED = /LOG: {2}(?:statement|execute [^:]*):\s*(?:set transaction[^;]*;\s*)?(\w+)/g;
+
 /** What a lingering drain costs while nothing happens. */
 export interface Idle {
   /** Percent of a core. */
@@ -53,7 +57,7 @@ export async function measureIdle(bench: Bench, pid: number, database: string): 
     await sleep(IDLE_MS * scale);
     const text = readFileSync(log).subarray(logFrom).toString();
     await logStatements(sql, "none");
-    const statements = [...text.matchAll(/LOG: {2}(?:statement|execute [^:]*):\s*(\w+)/g)];
+    const statements = [...text.matchAll(LOGGED)];
     const queries = statements.filter(([, word]) => !/^(begin|commit|set|alter)$/i.test(word!));
     return {
       drainPercent,

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { untilWork } from "./linger.ts";
 import type { Batch } from "./postgres/batch.ts";
 import type { QueueState } from "./postgres/queue.ts";
@@ -98,6 +98,7 @@ async function drainVisible(
     report.lagMs = lagMs(batch);
     const next = session.read(batch.after);
     next.catch(() => {}); // It is awaited below, unless this batch fails first.
+    await untilAsked();
     await session.deliver(batch);
     batch = await next;
     if (session.isToEnd() || steps.isDue(session.position)) break;
@@ -107,6 +108,13 @@ async function drainVisible(
   report.drained = batch.events.length === 0 && !batch.isBeforeTruncate;
   if (report.drained) session.position = batch.after;
   return batch;
+}
+
+/** postgres.js writes to its socket at the end of the turn after that of the call. Postgres would be idle
+ *  while a batch is made into messages. */
+async function untilAsked(): Promise<void> {
+  await turn();
+  await turn();
 }
 
 function lagMs({ events }: Batch): number {
