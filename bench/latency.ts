@@ -27,13 +27,19 @@ interface Latencies {
 const CANDIDATES = {
   messages: "sent to Kafka directly: what Kafka and the consumer take",
   steady: `${RATE_PER_SECOND} changes a second, lingering`,
+  once: `${RATE_PER_SECOND} changes a second, lingering, exactly once`,
   "hand-over": `${RATE_PER_SECOND} changes a second, while one invocation hands over to the next`,
   quiet: `the first change after ${QUIET_MS / 1_000} s of quiet`,
 };
 type Candidate = keyof typeof CANDIDATES;
 
 /** Those that are in the plot, with their names there. */
-const CURVES = { messages: "Kafka alone", steady: "lingering", "hand-over": "hand-over" };
+const CURVES = {
+  messages: "Kafka alone",
+  steady: "lingering",
+  once: "exactly once",
+  "hand-over": "hand-over",
+};
 
 /** From COMMIT to a consumer while a drain lingers, and what lingering costs when nothing comes. */
 export async function benchLatency(bench: Bench): Promise<Table[]> {
@@ -54,6 +60,7 @@ export async function benchLatency(bench: Bench): Promise<Table[]> {
         bench.progress(`latency: idle, round ${round}`);
         const idle = await measureIdle(bench, drain.pid, database);
         for (const [name, value] of Object.entries(idle)) samples.add(name, value);
+        note("once", await measureExactlyOnce(bench, round));
       }
     } finally {
       await drain.stop();
@@ -69,11 +76,11 @@ export async function benchLatency(bench: Bench): Promise<Table[]> {
 type Environment = Record<string, string>;
 
 /** A database whose table `items` is tracked, and its topic. */
-async function withItems(
+async function withItems<Result>(
   bench: Bench,
   database: string,
-  work: (env: Environment, database: string) => Promise<void>,
-): Promise<void> {
+  work: (env: Environment, database: string) => Promise<Result>,
+): Promise<Result> {
   const { sql, url, close } = await createDatabase(bench.postgres, database);
   try {
     await sql.unsafe(createItems("items"));
@@ -82,9 +89,9 @@ async function withItems(
       select 'sku-' || g, 'Item number ' || g, 9.95, 0, 'shelf', now()
       from generate_series(0, 99) g`;
     await sql`select pg2kafka.setup('items', 'sku')`;
-    await withTopic(await bench.kafka(), database, async (namespace) => {
+    return await withTopic(await bench.kafka(), database, async (namespace) => {
       const env = await drainEnvironment(bench, url, namespace);
-      await work({ ...env, TOPIC: `pg2kafka.${namespace}.${database}.items` }, database);
+      return await work({ ...env, TOPIC: `pg2kafka.${namespace}.${database}.items` }, database);
     });
   } finally {
     await close();
@@ -92,13 +99,14 @@ async function withItems(
 }
 
 async function measureRound(
-  { isQuick, progress }: Bench,
+  bench: Bench,
   drain: Script<unknown>,
   env: Environment,
   round: number,
   note: (name: Candidate, latenciesMs: number[]) => void,
 ): Promise<void> {
-  const steady = steadyChanges(isQuick ? 2_000 : STEADY_MS);
+  const { isQuick, progress } = bench;
+  const steady = steadyChanges(steadyMs(bench));
   progress(`latency: ${RATE_PER_SECOND} messages a second, round ${round}`);
   note("messages", await makeChanges({ ...env, ...steady, MODE: "messages" }, [drain]));
   progress(`latency: ${RATE_PER_SECOND} changes a second, round ${round}`);
@@ -108,6 +116,22 @@ async function measureRound(
   const quiet = { PAUSE_MS, CHANGES: String(QUIET_CHANGES + 1) };
   // The first of them comes right after those that warmed up.
   note("quiet", (await makeChanges({ ...env, ...quiet }, [drain])).slice(1));
+}
+
+async function measureExactlyOnce(bench: Bench, round: number): Promise<number[]> {
+  bench.progress(`latency: exactly once, round ${round}`);
+  return await withItems(bench, `bench_exactly_once_${round}`, async (env) => {
+    const drain = startLingering({ ...env, DELIVERY: "exactly-once" });
+    try {
+      return await makeChanges({ ...env, ...steadyChanges(steadyMs(bench)) }, [drain]);
+    } finally {
+      await drain.stop();
+    }
+  });
+}
+
+function steadyMs({ isQuick }: Bench): number {
+  return isQuick ? 2_000 : STEADY_MS;
 }
 
 /** Two invocations that overlap, as those that a schedule starts. */

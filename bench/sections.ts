@@ -1,5 +1,6 @@
 import type { Section } from "./bench.ts";
 import { benchCompression } from "./compression.ts";
+import { benchDelivery } from "./delivery.ts";
 import { benchDrain } from "./drain.ts";
 import { benchLanes } from "./lanes.ts";
 import { benchLatency } from "./latency.ts";
@@ -16,6 +17,7 @@ export const SECTIONS: Record<string, SectionOptions> = {
   trigger: { run: benchTrigger, about: "what a capture costs the application's writes" },
   drain: { run: benchDrain, about: "events a second, over the backlog; --all: 10 M" },
   lanes: { run: benchLanes, about: "several drains side by side" },
+  delivery: { run: benchDelivery, about: "at least once beside exactly once" },
   latency: { run: benchLatency, about: "from COMMIT to a consumer, and what lingering costs" },
   setup: { run: benchSetup, about: "of 1 M rows: how fast, and who waits how long" },
   shapes: { run: benchShapes, about: "wide and large rows, many small and one huge transaction" },
