@@ -120,7 +120,7 @@ alter table pg2kafka.nested_statements replica identity full;
    state. lanes is an array, an object for each lane of the drain (docs/design.md):
 
      token, leased_until   who holds its lease, and until when
-     server                on which start of the server it was taken, see holds_lease()
+     server                on which run of the server it was taken, see holds_lease()
      position              up to where everything of the lane's share is delivered
 
    Two partitions take turns, and the older one is emptied. */
@@ -138,6 +138,13 @@ comment on table pg2kafka.drain_log is 'Leases and positions of the lanes of the
 comment on column pg2kafka.drain_log.is_gathering is 'Lane 0 is to go on alone: the others stop before their next batch';
 create table pg2kafka.drain_log_0 partition of pg2kafka.drain_log for values in (0);
 create table pg2kafka.drain_log_1 partition of pg2kafka.drain_log for values in (1);
+
+/* One row, until a crash, which empties an unlogged table; see server_run(). */
+create unlogged table pg2kafka.server_runs (
+  one boolean not null default true primary key check (one),
+  id uuid not null default gen_random_uuid()
+);
+comment on table pg2kafka.server_runs is 'By losing its row it tells the drain that the server has crashed';
 
 /* Events that could not be delivered, and those that wait behind them. */
 create table pg2kafka.parked_events (

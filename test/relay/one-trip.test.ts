@@ -14,16 +14,17 @@ describe("statements in one round trip", () => {
         default_transaction_read_only: true,
       },
     });
-    const xact = "select pg_current_xact_id() as xact";
+    await server.sql`create table made (id int)`;
+    const xact = "select pg_current_xact_id()::text as xact";
     const [, [first], [second]] = await inOneTrip<
       [object[], { xact: string }[], { xact: string }[]]
-    >(sql, "read committed read write", "create table made (id int)", xact, xact);
+    >(sql, "read committed read write", "insert into made values (1) returning id", xact, xact);
     expect(second).toEqual(first);
     const isolation = "select current_setting('transaction_isolation') as isolation";
     expect(await inOneTrip(sql, "read committed read write", isolation)).toEqual([
       [{ isolation: "read committed" }],
     ]);
-    const writing = inOneTrip(sql, "repeatable read read only", "create table t (id int)");
+    const writing = inOneTrip(sql, "repeatable read read only", "insert into made values (2)");
     await expect(writing).rejects.toMatchObject({ code: "25006" });
   });
 

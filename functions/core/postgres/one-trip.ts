@@ -10,7 +10,7 @@ type Value = string | number | boolean | object | null;
  *
  * @param mode whatever the database's default: SERIALIZABLE would drag the application's writers
  *   into conflicts with ours
- * @param statements made with `statement`
+ * @param statements made with `statement`; each returns rows: of others postgres.js makes no result
  * @returns the rows of each
  */
 export async function inOneTrip<Results extends object[][]>(

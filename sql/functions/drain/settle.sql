@@ -27,7 +27,7 @@ declare
   -- Who is not first has waited for who was, so each try has brought another lane on.
   c_tries constant integer := 1000;
   v_lane constant jsonb := jsonb_build_object(
-    'token', p_token, 'server', pg2kafka.server_started(),
+    'token', p_token, 'server', pg2kafka.server_run(),
     'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
     'position', p_position, 'transaction', p_transaction
   );

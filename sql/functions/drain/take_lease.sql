@@ -74,8 +74,9 @@ begin
     then
       return;
     end if;
+    insert into pg2kafka.server_runs default values on conflict do nothing;
     v_lease := jsonb_build_object(
-      'token', v_log.number + 1, 'server', pg2kafka.server_started(),
+      'token', v_log.number + 1, 'server', pg2kafka.server_run(),
       'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
     );
     v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
