@@ -70,8 +70,7 @@ try {
     try {
       const tables = await SECTIONS[name]!.run(bench);
       for (const table of tables) console.log(formatTable(table));
-      const file = fileOf(name);
-      files.set(file, [...(files.get(file) ?? []), ...tables]);
+      files.set(fileOf(name), [...(files.get(fileOf(name)) ?? []), ...tables]);
     } catch (error) {
       // The others are still worth their time.
       console.error(`The section ${name} failed:`, error);
@@ -79,7 +78,7 @@ try {
       process.exitCode = 1;
     }
     // What is there is kept, whatever ends a run of an hour.
-    if (!isQuick) await writeFiles(names.slice(index + 1));
+    if (!isQuick) await writeFile(fileOf(name), names.slice(index + 1));
   }
   console.log(await describeRun());
   for (const tables of files.values()) {
@@ -95,13 +94,12 @@ function fileOf(name: string): string {
   return SECTIONS[name]?.file ?? MAIN_FILE;
 }
 
-async function writeFiles(left: string[]): Promise<void> {
-  for (const [file, tables] of files) {
-    if (file === MAIN_FILE && only) continue;
-    const head = await describeRun(left.filter((name) => fileOf(name) === file));
-    const summary = summarize(tables);
-    writeResults(file, head, summary ? [summary, ...tables] : tables);
-  }
+async function writeFile(file: string, left: string[]): Promise<void> {
+  const tables = files.get(file);
+  if (tables === undefined || (file === MAIN_FILE && only)) return;
+  const head = await describeRun(left.filter((name) => fileOf(name) === file));
+  const summary = summarize(tables);
+  writeResults(file, head, summary ? [summary, ...tables] : tables);
 }
 
 async function describeRun(left: string[] = []): Promise<string> {

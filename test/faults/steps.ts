@@ -1,4 +1,5 @@
 import type { Stop } from "./gate.ts";
+import { isQuery } from "./requests.ts";
 
 /** A place in a drain's work, where it can be stopped exactly. */
 export interface Step extends Omit<Stop, "nth"> {
@@ -33,32 +34,32 @@ const TRANSACTIONAL: Partial<Step> = { delivery: "exactly-once" };
 
 /** What a drain asks of Postgres and Kafka, in its order; each at two or three places. */
 const STEPS: readonly Step[] = [
-  ...inPostgres("taking the lease", /pg2kafka\.take_lease\(/, { times: 1, isUnderLease: false }),
-  ...inOneTrip("reading", /pg2kafka\.read_events\(/, { times: 3, isUnderLease: "if taken" }),
-  ...inOneTrip("beginning a batch", /"begun":\{/, { times: 3, ...TRANSACTIONAL }),
+  ...inPostgres("taking the lease", "pg2kafka.take_lease(", { times: 1, isUnderLease: false }),
+  ...inOneTrip("reading", "pg2kafka.read_events(", { times: 3, isUnderLease: "if taken" }),
+  ...inOneTrip("beginning a batch", '"begun":{', { times: 3, ...TRANSACTIONAL }),
   ...inKafka("fencing", INIT_PRODUCER_ID, { times: 1, ...TRANSACTIONAL }),
   ...inKafka("noting the batch", TXN_OFFSET_COMMIT, { times: 4, ...TRANSACTIONAL }),
   ...inKafka("adding partitions", ADD_PARTITIONS_TO_TXN, { times: 3, ...TRANSACTIONAL }),
   ...inKafka("sending", PRODUCE, { times: 3 }),
   ...inKafka("committing", END_TXN, { times: 4, ...TRANSACTIONAL }),
-  ...inOneTrip("settling", /pg2kafka\.settle\(/, { times: 4 }),
-  ...inPostgres("a step of a snapshot", /pg2kafka\.snapshot_step\(/, {
+  ...inOneTrip("settling", "pg2kafka.settle(", { times: 4 }),
+  ...inPostgres("a step of a snapshot", "pg2kafka.snapshot_step(", {
     times: 1,
     needs: "snapshot",
   }),
-  ...inPostgres("emptying a part of the queue", /pg2kafka\.reclaim\(/, { times: 1, needs: "rest" }),
-  ...inPostgres("emptying the log", /pg2kafka\.reclaim_log\(/, { times: 1 }),
+  ...inPostgres("emptying a part of the queue", "pg2kafka.reclaim(", { times: 1, needs: "rest" }),
+  ...inPostgres("emptying the log", "pg2kafka.reclaim_log(", { times: 1 }),
 ];
 
 /** A message that is a transaction. */
-function inOneTrip(name: string, pattern: RegExp, kind: Kind): Step[] {
-  const isRequest = (bytes: Buffer) => pattern.test(bytes.toString("latin1"));
+function inOneTrip(name: string, part: string, kind: Kind): Step[] {
+  const isRequest = isQuery(part);
   return atPlaces({ name, server: "postgres", isUnderLease: true, isRequest, ...kind });
 }
 
 /** A call within a transaction of its own. */
-function inPostgres(name: string, pattern: RegExp, kind: Kind): Step[] {
-  const isRequest = (bytes: Buffer) => pattern.test(bytes.toString("latin1"));
+function inPostgres(name: string, part: string, kind: Kind): Step[] {
+  const isRequest = isQuery(part);
   const next = (bytes: Buffer) => /\bcommit\b/.test(bytes.toString("latin1"));
   const step = { server: "postgres", isUnderLease: true, isRequest, ...kind } as const;
   return [

@@ -1,11 +1,15 @@
 import { expect, test } from "vitest";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { newest, pidOf, useDatabase, waitFor } from "../support/database.ts";
-import { drainSession, enqueue, expireLeases, writer } from "./support.ts";
-
-const LIMITS = { eventsMax: 100, bytesMax: 1_000_000, eventBytesMax: 500_000 };
-const NOTHING = { parked: [], retried: [], unparked: [] };
-const PARKED_MAX = { eventsMax: 100, bytesMax: 1_000_000 };
+import {
+  drainSession,
+  enqueue,
+  expireLeases,
+  LIMITS,
+  NOTHING,
+  PARKED_MAX,
+  writer,
+} from "./support.ts";
 
 /** What commits without waiting for the disk is not there for so long. */
 const server = useDatabase(newest, { settings: { wal_writer_delay: "10s" } });

@@ -3,7 +3,7 @@ import type { Sql } from "postgres";
 import { expect, test } from "vitest";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { useDatabase } from "../support/database.ts";
-import { drainSession, idleGenerations, one, writer } from "./support.ts";
+import { drainSession, idleGenerations, NOTHING, one, writer } from "./support.ts";
 
 const LEASE_MS = 60_000;
 const WRITERS = 4;
@@ -12,7 +12,6 @@ const HISTORIES_MAX = 200;
 /** On a slow machine too; the others as long as there is time. */
 const HISTORIES_MIN = 10;
 const TIME_LIMIT_MS = 5_000;
-const NOTHING = { parked: [], retried: [], unparked: [] };
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 
 /** What may happen next. */

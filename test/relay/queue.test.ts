@@ -27,14 +27,13 @@ import {
   idleGeneration,
   idleGenerations,
   kafkaProducer,
+  LIMITS,
+  NOTHING,
   one,
+  PARKED_MAX,
   receiveNew,
   writer,
 } from "./support.ts";
-
-const LIMITS: BatchLimits = { eventsMax: 100, bytesMax: 1_000_000, eventBytesMax: 500_000 };
-const NOTHING = { parked: [], retried: [], unparked: [] };
-const PARKED_MAX = { eventsMax: 100, bytesMax: 1_000_000 };
 
 const cluster = useKafka();
 

@@ -9,10 +9,9 @@ import {
 import type { Share } from "../../functions/core/postgres/state.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { type CapturedEvent, expectFold, parseExactly } from "../support/events.ts";
-import { drainSession, expireLeases } from "./support.ts";
+import { drainSession, expireLeases, NOTHING } from "./support.ts";
 
 const LEASE_MS = 600_000;
-const NOTHING = { parked: [], retried: [], unparked: [] };
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 const STEPS_MAX = 10_000;
 const WHOLE: SnapshotLimits = { rowsMax: 5_000, bytesMax: 1e7 };

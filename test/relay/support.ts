@@ -4,11 +4,18 @@ import { onTestFinished } from "vitest";
 import { type Config, readConfig } from "../../functions/core/config.ts";
 import { type DrainReport, drain } from "../../functions/core/drain.ts";
 import { createProducer, type Producer } from "../../functions/core/kafka/producer.ts";
+import type { BatchLimits } from "../../functions/core/postgres/batch.ts";
 import { createTopic, type ReadOptions, readTopic } from "../local/topics.ts";
 import { schema, type TestDatabase, waitFor } from "../support/database.ts";
 
 /** Settings as the environment would give them; all else has its default. */
 export type Environment = Record<string, string>;
+
+/** Of a batch, for tests that ask the queue themselves. */
+export const LIMITS: BatchLimits = { eventsMax: 100, bytesMax: 1_000_000, eventBytesMax: 500_000 };
+/** What a batch settles besides its position. */
+export const NOTHING = { parked: [], retried: [], unparked: [] };
+export const PARKED_MAX = { eventsMax: 100, bytesMax: 1_000_000 };
 
 /** Of a drain's time. */
 export const MARGIN_MS = 9_000;

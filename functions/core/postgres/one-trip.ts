@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 
-/** Numbers, and texts of digits, stand as they are; objects as JSON. */
+/** An object stands as JSON, all else as its text. */
 type Value = string | number | boolean | object | null;
 
 /**

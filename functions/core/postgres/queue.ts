@@ -253,7 +253,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
       throw cause.code === "PK001" ? parkedFull(parkedMax, cause) : cause;
     });
     const isGathering = whetherGathering(settled);
-    Object.assign(lease, { expiresAtMs, isGathering, drawnId: drawn!.id });
+    renew(lease, { expiresAtMs, isGathering, drawnId: drawn!.id });
   }
 
   /**
@@ -273,12 +273,12 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
         tx.unsafe<DrawnRow[]>(DRAWN_ID).execute(),
         step(tx),
       ]);
-      if (settlement === null) return { result, renewal: {} };
+      if (settlement === null) return { result, renewal: null };
       const settle = toSettle(lease, leaseMs, settlement, NOTHING_PARKED);
       const isGathering = whetherGathering(await tx.unsafe<SettledRow[]>(settle));
       return { result, renewal: { expiresAtMs, isGathering, drawnId: drawn!.id } };
     });
-    Object.assign(lease, renewal);
+    if (renewal) renew(lease, renewal);
     return result;
   }
 
@@ -453,6 +453,14 @@ function toSettle(
       ${share.lane}, ${token}, ${leaseMs}, ${toPositionJson(position)}, ${toTransactionJson(transaction)},
       ${gather}, ${parked}, ${retried}, ${arrayText(unparked)}, ${eventsMax}, ${bytesMax}
     ) as is_gathering`;
+}
+
+/** When what renews it is committed. */
+function renew(
+  lease: Lease,
+  renewal: Pick<Lease, "expiresAtMs" | "isGathering" | "drawnId">,
+): void {
+  Object.assign(lease, renewal);
 }
 
 /** @throws {QueueError} LEASE_LOST */
