@@ -96,11 +96,12 @@ async function drainVisible(
   let batch = await session.read(session.position);
   while (batch.events.length > 0 && session.mayContinue(batch.isPaused)) {
     report.lagMs = lagMs(batch);
-    const next = session.read(batch.after);
-    next.catch(() => {}); // It is awaited below, unless this batch fails first.
-    await untilAsked();
+    // Behind the last batch that was visible: the later it is asked for, the more is in it.
+    const next = batch.after.target === null ? null : session.read(batch.after);
+    next?.catch(() => {}); // It is awaited below, unless this batch fails first.
+    if (next) await untilAsked();
     await session.deliver(batch);
-    batch = await next;
+    batch = await (next ?? session.read(batch.after));
     if (session.isToEnd() || steps.isDue(session.position)) break;
   }
   report.busyMs += Math.round(performance.now() - startedMs);

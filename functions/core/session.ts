@@ -40,6 +40,8 @@ export class Session {
   readonly #sender: Sender;
   readonly #isGathered: boolean;
   #transaction: TransactionState;
+  /** What a failure gives the lease back with: what was not settled is not behind it. */
+  #settled: { position: Position; transaction: TransactionState };
   /** The last batch's settlement, one at a time. */
   #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
@@ -56,6 +58,7 @@ export class Session {
     this.#sender = run.openSender(lease.share.lane);
     this.#isGathered = isGathered(position);
     this.#transaction = transaction;
+    this.#settled = { position, transaction };
     this.#room = { ...run.limits.parked };
   }
 
@@ -66,9 +69,9 @@ export class Session {
     const isInKafka = await this.#sender.recover(this.#transaction, token, this.#mayStart);
     if (begun && isInKafka) {
       const { number, id, settlement } = begun;
-      await this.settle({ ...settlement, transaction: { sent: { number, id }, begun: null } });
       this.position = settlement.position;
       this.#transaction = { sent: { number, id }, begun: null };
+      await this.settle(settlement);
     }
     this.#transaction = { sent: this.#transaction.sent, begun: null };
   }
@@ -139,17 +142,10 @@ export class Session {
   }
 
   async #settleSent(settlement: Partial<Settlement>, delivered: number): Promise<void> {
-    const { position } = this;
-    const transaction = { sent: this.#sender.sent(), begun: null };
-    const { parked = [], unparked = [] } = settlement;
-    this.position = settlement.position ?? position;
-    try {
-      await this.#settle({ ...settlement, transaction });
-    } catch (error) {
-      this.position = position;
-      throw error;
-    }
-    this.#transaction = transaction;
+    const { position = this.position, parked = [], unparked = [] } = settlement;
+    this.position = position;
+    this.#transaction = { sent: this.#sender.sent(), begun: null };
+    await this.#settle(settlement);
     this.#report.delivered += delivered;
     this.#report.parked += parked.length;
     this.#report.unparked += unparked.length;
@@ -167,15 +163,21 @@ export class Session {
   }
 
   /** Without waiting for the last batch's settlement. @param leaseMs 0 gives the lease back */
-  #settle(settlement: Partial<Settlement>, leaseMs = this.#run.limits.leaseMs): Promise<void> {
+  async #settle(
+    settlement: Partial<Settlement>,
+    leaseMs = this.#run.limits.leaseMs,
+  ): Promise<void> {
     const { queue, limits } = this.#run;
-    return queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
+    const whole = this.#whole(settlement);
+    const settled = { position: whole.position, transaction: this.#transaction };
+    await queue.settle(this.lease, leaseMs, whole, limits.parked);
+    this.#settled = settled;
   }
 
   #whole(settlement: Partial<Settlement>): Settlement {
     const { position } = this;
     const nothing = { parked: [], retried: [], unparked: [] };
-    return { position, transaction: this.#transaction, ...nothing, ...settlement };
+    return { position, ...nothing, ...settlement, transaction: this.#transaction };
   }
 
   /** Make a step of a snapshot, and go on from there. */
@@ -184,6 +186,7 @@ export class Session {
     await this.#settling;
     const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.position = step.after;
+    this.#settled = { position: this.position, transaction: this.#transaction };
     return step;
   }
 
@@ -191,7 +194,9 @@ export class Session {
   async stepReplay(bounds: SnapshotLimits): Promise<ReplayStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
-    return await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
+    const step = await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
+    this.#settled = { position: this.position, transaction: this.#transaction };
+    return step;
   }
 
   /** Keep some delivered events, where that is wanted. @returns whether nothing is left to be kept now */
@@ -238,10 +243,13 @@ export class Session {
     return this.#report.stopped === null && hasTime(this.#run) && (isAlone || this.#run.linger);
   }
 
-  /** Give the lease back after a failure. Where another drain has it by now, that changes nothing. */
+  /** Give the lease back after a failure, with what was settled before it. Where another drain has the
+   *  lease by now, that changes nothing. */
   async giveUp(error: unknown): Promise<void> {
     await this.#settling.catch(() => {});
-    await this.#settle({}, 0).catch(() => {});
+    const { position, transaction } = this.#settled;
+    this.#transaction = transaction;
+    await this.#settle({ position }, 0).catch(() => {});
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const isFull = error.code === "TOO_MANY_REFUSED";

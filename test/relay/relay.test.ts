@@ -163,6 +163,23 @@ describe("what is sent and not settled", () => {
     expect(withoutRepeats(await receive(brokers(), topic))).toMatchObject({ repeats: 5 });
   });
 
+  test("what Kafka refused of a batch that Postgres did not let settle is parked by the next drain", async () => {
+    const topic = await makeTopic("t");
+    await enqueue(server.sql, "a", { key: "b", table: "missing" }, "c");
+    await server.sql.unsafe(`
+      create function die() returns trigger language plpgsql as
+        $$ begin raise exception 'died'; end $$;
+      create trigger die before insert on pg2kafka.parked_events execute function die()`);
+    await expect(drainToKafka(server.database, brokers())).rejects.toThrow("died");
+    await server.sql`drop function die() cascade`;
+    expect(await drainToKafka(server.database, brokers())).toMatchObject({
+      delivered: 2,
+      parked: 1,
+    });
+    expect(await parked()).toMatchObject([{ external_id: "b" }]);
+    expect(withoutRepeats(await receive(brokers(), topic))).toMatchObject({ repeats: 2 });
+  });
+
   test("a drain whose lease has run out meanwhile changes nothing, and counts nothing", async () => {
     const topic = await makeTopic("t");
     await enqueueMany(server.sql, 3);

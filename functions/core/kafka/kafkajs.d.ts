@@ -1,5 +1,18 @@
 /* The parts of kafkajs that are changed here, and its own types leave out. */
 
+declare module "kafkajs/src/cluster/index.js" {
+  export interface Coordinator {
+    coordinator: { nodeId: number };
+  }
+
+  export default class Cluster {
+    findGroupCoordinatorMetadata(question: {
+      groupId: string;
+      coordinatorType: number;
+    }): Promise<Coordinator>;
+  }
+}
+
 declare module "kafkajs/src/network/requestQueue/index.js" {
   export default class RequestQueue {
     /** Requests that wait to be sent. */

@@ -4,6 +4,7 @@ import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
 import { advice } from "./advice.ts";
 import { kafkaClient } from "./client.ts";
+import { rememberCoordinators } from "./coordinators.ts";
 import {
   classify,
   type Failure,
@@ -62,6 +63,7 @@ export interface OpenableProducer extends Producer {
 
 encodeBatches();
 quietRequestQueue();
+rememberCoordinators();
 
 /** Rounds that may fail in a row until a send gives up: about 5 s with the pauses. A planned change
  *  of leaders takes less; for what takes longer the caller comes back. */
