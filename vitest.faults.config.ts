@@ -1,17 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-/**
- * What has no short form in `npm test`, because its servers take too long for that. There these are
- * shown one by one: test/core/producer.test.ts, test/relay/relay.test.ts.
- */
-export const ONLY_LONG = [
-  "test/faults/brokers.test.ts",
-  "test/faults/broker-disk.test.ts",
-  "test/faults/load.test.ts",
-  "test/faults/postgres-disk.test.ts",
-  "test/faults/topics.test.ts",
-  "test/faults/transactions.test.ts",
-];
+/** What has no short form. */
+export const ONLY_LONG = ["test/faults/load.test.ts"];
 
 /** All faults in their long form: what takes minutes. */
 export default defineConfig({

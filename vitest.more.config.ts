@@ -3,10 +3,6 @@ import { defineConfig } from "vitest/config";
 /** Tests of the test servers themselves, and what takes longer than its worth in each run. */
 export const MORE = [
   "test/dependencies.test.ts",
-  "test/faults/network.test.ts",
-  "test/faults/restores.test.ts",
-  "test/faults/terminate.test.ts",
-  "test/faults/time.test.ts",
   "test/local/**/*.test.ts",
   "test/support/committed.test.ts",
   "test/transactions/acls.test.ts",
@@ -14,13 +10,19 @@ export const MORE = [
   "test/relay/hostile-values.test.ts",
   "test/relay/markers.test.ts",
   "test/relay/snapshot.test.ts",
+  "test/relay/replay.test.ts",
   "test/relay/replay-drain.test.ts",
   "test/relay/replay-model.test.ts",
   "test/relay/replay-more.test.ts",
   "test/relay/snapshot-drain.test.ts",
   "test/relay/snapshot-model.test.ts",
   "test/relay/tls.test.ts",
+  "test/sql/alter.test.ts",
   "test/sql/hostile.test.ts",
+  "test/sql/nested.test.ts",
+  "test/sql/partitions.test.ts",
+  "test/sql/snapshot.test.ts",
+  "test/sql/too-old.test.ts",
   "test/sql/upgrade.test.ts",
 ];
 

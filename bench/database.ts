@@ -15,6 +15,7 @@ export const POSTGRES_SETTINGS = {
 
 /** A database of its own, with pg2kafka's schema. */
 export interface BenchDatabase {
+  name: string;
   url: string;
   /** Several connections, prepared statements, no notices. */
   sql: Sql;
@@ -33,7 +34,7 @@ export async function createDatabase(
   const url = server.url.replace(/\/postgres$/, `/${name}`);
   const sql = postgres(url, { max: connectionsMax, fetch_types: false, onnotice: () => {} });
   await migrate(sql, SCHEMA);
-  return { url, sql, close: () => sql.end({ timeout: 1 }) };
+  return { name, url, sql, close: () => sql.end({ timeout: 1 }) };
 }
 
 /** Do something while another session holds a transaction open that began with `statements`. */

@@ -15,8 +15,7 @@ export async function benchLanes(bench: Bench): Promise<Table[]> {
   const databases = new Map(
     await Promise.all(
       LANES.map(async (lanes) => {
-        const name = `${DATABASE}_${lanes}`;
-        return [lanes, { name, ...(await createDatabase(bench.postgres, name)) }] as const;
+        return [lanes, await createDatabase(bench.postgres, `${DATABASE}_${lanes}`)] as const;
       }),
     ),
   );

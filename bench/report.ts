@@ -65,10 +65,6 @@ export class Samples {
     return `${median} (${least}–${formatNumber(Math.max(...values), digits)})`;
   }
 
-  has(name: string): boolean {
-    return this.#values.has(name);
-  }
-
   /** The median of the ratios within each round: what disturbs a round disturbs both. */
   pairedRatio(name: string, other: string): number {
     const others = this.#get(other);

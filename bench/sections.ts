@@ -2,6 +2,7 @@ import type { Section } from "./bench.ts";
 import { benchCompression } from "./compression.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchDrain } from "./drain.ts";
+import { benchHuge } from "./huge.ts";
 import { benchLanes } from "./lanes.ts";
 import { benchLatency } from "./latency.ts";
 import { benchDebezium } from "./peers/debezium.ts";
@@ -15,7 +16,7 @@ import { benchTrigger } from "./trigger.ts";
 /** All sections, in the order of the report. */
 export const SECTIONS: Record<string, SectionOptions> = {
   trigger: { run: benchTrigger, about: "what a capture costs the application's writes" },
-  drain: { run: benchDrain, about: "events a second, over the backlog; --all: 10 M" },
+  drain: { run: benchDrain, about: "events a second, over the backlog; --all: larger ones" },
   lanes: { run: benchLanes, about: "several drains side by side" },
   delivery: { run: benchDelivery, about: "at least once beside exactly once" },
   latency: { run: benchLatency, about: "from COMMIT to a consumer, and what lingering costs" },
@@ -27,6 +28,12 @@ export const SECTIONS: Record<string, SectionOptions> = {
     run: benchProfile,
     about: "where the drain's time goes, and the plans of its statements",
     file: "results-plans.md",
+  },
+  huge: {
+    run: benchHuge,
+    about: "10 M in the backlog, beside 1 M",
+    isLong: true,
+    file: "results-huge.md",
   },
   debezium: { run: benchDebezium, about: "the same from a replication slot", isLong: true },
   prototypes: {

@@ -6,14 +6,15 @@ import { afterAll, beforeAll, test } from "vitest";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
 import { SEED } from "./seed.ts";
+import { ofSize } from "./size.ts";
 import { mayMount, moveToSmallDisk, type SmallDisk } from "./small-disk.ts";
-import { type Fault, MODES, runTrial } from "./trial.ts";
+import { type Fault, FEWER_MODES, runTrial } from "./trial.ts";
 
-const TIMES = 2;
+const TIMES = ofSize({ short: 1, long: 2 });
 const DISK_MB = 48;
 /** For a broker to find its disk full, and to end. */
 const NOTICE_MS = 30_000;
-const AWAY_MS_MAX = 5_000;
+const AWAY_MS_MAX = ofSize({ short: 1_000, long: 5_000 });
 const CATCH_UP_MS = 1_500;
 
 const scratch = mkdtempSync(join(tmpdir(), "pg2kafka-mount-"));
@@ -53,7 +54,7 @@ const diskFull: Fault = async ({ random }) => {
 };
 
 // Only a superuser mounts.
-test.runIf(isPossible).each(MODES)(
+test.runIf(isPossible).each(FEWER_MODES)(
   `brokers' disks are full, $delivery, lanes: $lanes (seed ${SEED})`,
   async (mode) => {
     await runTrial({

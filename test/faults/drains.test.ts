@@ -12,7 +12,6 @@ import { stepsOf } from "./steps.ts";
 const KILLS = ofSize({ short: 3, long: 50 });
 const FREEZES = ofSize({ short: 1, long: 25 });
 /** On a busy machine; it only ends what hangs. */
-const TIMEOUT_MS = ofSize({ short: 180_000, long: 1_800_000 });
 /** Transactions, so that the other drain has work and takes over. */
 const WRITTEN_MEANWHILE = 5;
 
@@ -23,60 +22,56 @@ const scenes = DELIVERIES.flatMap((delivery) =>
   ofSize({ short: [1], long: [1, 2] }).map((lanes) => ({ delivery, lanes })),
 );
 
-describe.each(scenes)(
-  "$delivery, lanes: $lanes",
-  { timeout: TIMEOUT_MS },
-  ({ delivery, lanes }) => {
-    const steps = stepsOf(delivery);
-    const setScene = () => {
-      const options = { delivery, lanes, seed: SEED };
-      return Scene.set(server.database, cluster.brokers, options);
-    };
+describe.each(scenes)("$delivery, lanes: $lanes", ({ delivery, lanes }) => {
+  const steps = stepsOf(delivery);
+  const setScene = () => {
+    const options = { delivery, lanes, seed: SEED };
+    return Scene.set(server.database, cluster.brokers, options);
+  };
 
-    test(`a drain is killed at ${KILLS} steps (seed ${SEED})`, async () => {
-      const scene = await setScene();
-      for (const step of drawSteps(steps, KILLS, scene.random)) {
-        const stop = await scene.stopAt(step);
-        const [victim, ...others] = scene.startDrains();
-        await untilReached(stop, step, victim);
-        victim.kill("SIGKILL");
-        scene.drains.note(await victim.finished);
-        stop.gate.drop();
-        for (const { finished } of others) scene.drains.note(await finished);
-        await buryDrains(scene.sql);
-      }
-      const { ends } = scene.drains;
-      const tally = await scene.finish();
-      report({ seed: SEED, tried: KILLS, ...tally, ends: Object.fromEntries(ends) });
-      expect(ends.get("SIGKILL")).toBe(KILLS);
-      expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
-      if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
-    });
+  test(`a drain is killed at ${KILLS} steps (seed ${SEED})`, async () => {
+    const scene = await setScene();
+    for (const step of drawSteps(steps, KILLS, scene.random)) {
+      const stop = await scene.stopAt(step);
+      const [victim, ...others] = scene.startDrains();
+      await untilReached(stop, step, victim);
+      victim.kill("SIGKILL");
+      scene.drains.note(await victim.finished);
+      stop.gate.drop();
+      for (const { finished } of others) scene.drains.note(await finished);
+      await buryDrains(scene.sql);
+    }
+    const { ends } = scene.drains;
+    const tally = await scene.finish();
+    report({ seed: SEED, tried: KILLS, ...tally, ends: Object.fromEntries(ends) });
+    expect(ends.get("SIGKILL")).toBe(KILLS);
+    expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
+    if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
+  });
 
-    test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async () => {
-      const scene = await setScene();
-      for (const step of drawSteps(steps, FREEZES, scene.random)) {
-        const stop = await scene.stopAt(step);
-        const [victim, ...others] = scene.startDrains();
-        await untilReached(stop, step, victim);
-        victim.kill("SIGSTOP");
-        const isToBeStale =
-          step.isUnderLease === "if taken" ? await scene.isLeased() : step.isUnderLease;
-        for (const { finished } of others) scene.drains.note(await finished);
-        await scene.expireLeases();
-        await scene.write(WRITTEN_MEANWHILE);
-        await scene.drains.finish();
-        const before = await scene.fingerprint();
-        stop.gate.open();
-        victim.kill("SIGCONT");
-        scene.drains.note(await victim.finished);
-        if (isToBeStale) expect(await scene.fingerprint(), step.name).toBe(before);
-      }
-      const { ends } = scene.drains;
-      const tally = await scene.finish();
-      report({ seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
-      expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
-      if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
-    });
-  },
-);
+  test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async () => {
+    const scene = await setScene();
+    for (const step of drawSteps(steps, FREEZES, scene.random)) {
+      const stop = await scene.stopAt(step);
+      const [victim, ...others] = scene.startDrains();
+      await untilReached(stop, step, victim);
+      victim.kill("SIGSTOP");
+      const isToBeStale =
+        step.isUnderLease === "if taken" ? await scene.isLeased() : step.isUnderLease;
+      for (const { finished } of others) scene.drains.note(await finished);
+      await scene.expireLeases();
+      await scene.write(WRITTEN_MEANWHILE);
+      await scene.drains.finish();
+      const before = await scene.fingerprint();
+      stop.gate.open();
+      victim.kill("SIGCONT");
+      scene.drains.note(await victim.finished);
+      if (isToBeStale) expect(await scene.fingerprint(), step.name).toBe(before);
+    }
+    const { ends } = scene.drains;
+    const tally = await scene.finish();
+    report({ seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
+    expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
+    if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
+  });
+});

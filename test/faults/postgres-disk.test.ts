@@ -98,5 +98,4 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(["53100", "57P02", "CONNECTION_CLOSED"]).toContain([...codes][0]);
     expect(untracked).not.toBe("done");
   },
-  180_000,
 );

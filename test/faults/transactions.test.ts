@@ -12,14 +12,15 @@ import { countStream } from "../transactions/stream.ts";
 import { newTopic, settingsFor } from "../transactions/support.ts";
 import { report } from "./report.ts";
 import { SEED } from "./seed.ts";
+import { ofSize } from "./size.ts";
 
-const BATCHES = Number(process.env["PG2KAFKA_TEST_BATCHES"] ?? 3_000);
+const BATCHES = ofSize({ short: 300, long: 3_000 });
 const EVENTS_PER_BATCH = 20;
 
 /** Between two faults. */
-const QUIET_MS_MAX = 2_500;
+const QUIET_MS_MAX = ofSize({ short: 500, long: 2_500 });
 /** A broker's session is 3 s: this is for shorter and for longer. */
-const AWAY_MS_MAX = 6_000;
+const AWAY_MS_MAX = ofSize({ short: 1_000, long: 6_000 });
 /** Time for replicas to catch up after a broker was away. */
 const CATCH_UP_MS = 1_500;
 const PROCESSES_MAX = 2_000;

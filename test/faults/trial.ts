@@ -51,6 +51,9 @@ export const MODES: Mode[] = [
   }),
 ];
 
+/** For faults that take long: `npm test` has those of one mode only. */
+export const FEWER_MODES: Mode[] = ofSize({ short: [EXACTLY_ONCE], long: MODES });
+
 export interface TrialOptions extends Mode {
   database: TestDatabase;
   brokers: string[];
