@@ -14,7 +14,7 @@ import { report } from "./report.ts";
 import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
 
-const BATCHES = ofSize({ short: 300, long: 3_000 });
+const BATCHES = ofSize({ short: 60, long: 3_000 });
 const EVENTS_PER_BATCH = 20;
 
 /** Between two faults. */
