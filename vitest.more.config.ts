@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 /** Tests of the test servers themselves, and what takes longer than its worth in each run. */
 export const MORE = [
   "test/dependencies.test.ts",
+  "test/faults/broker-disk.test.ts",
+  "test/faults/transactions.test.ts",
   "test/local/**/*.test.ts",
   "test/support/committed.test.ts",
   "test/transactions/acls.test.ts",
