@@ -20,9 +20,8 @@ const QUICK_SHARE = 0.01;
 
 /** Whether the rate and the memory stay what they are with ten times as much in the backlog. */
 export async function benchHuge(bench: Bench): Promise<Table[]> {
-  const [main, huge] = [MAIN_EVENTS, HUGE_EVENTS].map((events) =>
-    bench.isQuick ? events * QUICK_SHARE : events,
-  ) as [number, number];
+  const share = bench.isQuick ? QUICK_SHARE : 1;
+  const [main, huge] = [MAIN_EVENTS * share, HUGE_EVENTS * share];
   const database = await createDatabase(bench.postgres, "bench_huge");
   const samples = new Samples();
   try {

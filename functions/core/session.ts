@@ -30,6 +30,9 @@ const RECLAIM_EVERY_MS = 30_000;
 /** Copied in one step: some tens of milliseconds, for which live events wait. */
 const KEEP_ROWS_MAX = 5_000;
 
+/** How far a drain has come. */
+type Progress = Pick<Held, "position" | "transaction">;
+
 /** What one drain does under one lease, and the position it has come to. */
 export class Session {
   readonly lease: Lease;
@@ -41,7 +44,7 @@ export class Session {
   readonly #isGathered: boolean;
   #transaction: TransactionState;
   /** What a failure gives the lease back with: what was not settled is not behind it. */
-  #settled: { position: Position; transaction: TransactionState };
+  #settled: Progress;
   /** The last batch's settlement, one at a time. */
   #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
@@ -168,10 +171,13 @@ export class Session {
     leaseMs = this.#run.limits.leaseMs,
   ): Promise<void> {
     const { queue, limits } = this.#run;
-    const whole = this.#whole(settlement);
-    const settled = { position: whole.position, transaction: this.#transaction };
-    await queue.settle(this.lease, leaseMs, whole, limits.parked);
-    this.#settled = settled;
+    const progress = this.#progress; // The position may go on meanwhile.
+    await queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
+    this.#settled = progress;
+  }
+
+  get #progress(): Progress {
+    return { position: this.position, transaction: this.#transaction };
   }
 
   #whole(settlement: Partial<Settlement>): Settlement {
@@ -186,7 +192,7 @@ export class Session {
     await this.#settling;
     const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.position = step.after;
-    this.#settled = { position: this.position, transaction: this.#transaction };
+    this.#settled = this.#progress;
     return step;
   }
 
@@ -195,7 +201,7 @@ export class Session {
     const { queue, limits } = this.#run;
     await this.#settling;
     const step = await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
-    this.#settled = { position: this.position, transaction: this.#transaction };
+    this.#settled = this.#progress;
     return step;
   }
 
@@ -247,9 +253,8 @@ export class Session {
    *  lease by now, that changes nothing. */
   async giveUp(error: unknown): Promise<void> {
     await this.#settling.catch(() => {});
-    const { position, transaction } = this.#settled;
-    this.#transaction = transaction;
-    await this.#settle({ position }, 0).catch(() => {});
+    ({ position: this.position, transaction: this.#transaction } = this.#settled);
+    await this.#settle({}, 0).catch(() => {});
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const isFull = error.code === "TOO_MANY_REFUSED";
