@@ -12,6 +12,7 @@ export const MORE = [
   "test/transactions/unknown.test.ts",
   "test/relay/hostile-values.test.ts",
   "test/relay/interleaving.test.ts",
+  "test/relay/linger.test.ts",
   "test/relay/markers.test.ts",
   "test/relay/snapshot.test.ts",
   "test/relay/replay.test.ts",

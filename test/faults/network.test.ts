@@ -7,7 +7,7 @@ import { useDatabase } from "../support/database.ts";
 import { isKafka, isQuery } from "./requests.ts";
 import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
-import { type Fault, FEWER_MODES, runTrial, type Trial } from "./trial.ts";
+import { type Fault, MODES, runTrial, type Trial } from "./trial.ts";
 
 const TIMES = ofSize({ short: 1, long: 2 });
 /** Of the drains: connections that are cut need none to pass; for the others, a request's timeout is
@@ -112,26 +112,23 @@ function faultsOf(
   return Object.fromEntries(faults);
 }
 
-test.each(FEWER_MODES)(
-  `the network fails, $delivery, lanes: $lanes (seed ${SEED})`,
-  async (mode) => {
-    const url = new URL(server.database.url);
-    const toPostgres = await startProxy(Number(url.port));
-    onTestFinished(() => toPostgres.stop());
-    url.port = String(toPostgres.port);
-    const isLast = isKafka(mode.delivery === "exactly-once" ? "end transaction" : "produce");
-    const { repeated } = await runTrial({
-      ...mode,
-      database: server.database,
-      brokers: kafka.bootstrap,
-      times: TIMES,
-      env: { ...DRAIN_TIMES, DATABASE_URL: url.href },
-      faults: {
-        ...faultsOf("Kafka", toKafka, isLast),
-        ...faultsOf("Postgres", toPostgres, isQuery("pg2kafka.settle")),
-      },
-    });
-    // A batch whose answer is lost is sent again.
-    if (mode.delivery === "at-least-once") expect(repeated).toBeGreaterThan(0);
-  },
-);
+test.each(MODES)(`the network fails, $delivery, lanes: $lanes (seed ${SEED})`, async (mode) => {
+  const url = new URL(server.database.url);
+  const toPostgres = await startProxy(Number(url.port));
+  onTestFinished(() => toPostgres.stop());
+  url.port = String(toPostgres.port);
+  const isLast = isKafka(mode.delivery === "exactly-once" ? "end transaction" : "produce");
+  const { repeated } = await runTrial({
+    ...mode,
+    database: server.database,
+    brokers: kafka.bootstrap,
+    times: TIMES,
+    env: { ...DRAIN_TIMES, DATABASE_URL: url.href },
+    faults: {
+      ...faultsOf("Kafka", toKafka, isLast),
+      ...faultsOf("Postgres", toPostgres, isQuery("pg2kafka.settle")),
+    },
+  });
+  // A batch whose answer is lost is sent again.
+  if (mode.delivery === "at-least-once") expect(repeated).toBeGreaterThan(0);
+});

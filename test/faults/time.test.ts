@@ -19,8 +19,6 @@ const TICKS = ofSize({ short: 6, long: 600 });
 /** Jumps of Postgres' clock, and runs of processes whose own clock jumps. */
 const JUMPS = ofSize({ short: 20, long: 3_000 });
 const RUNS = ofSize({ short: 1, long: 12 });
-/** In short only the last: exactly once. */
-const TRIED = DELIVERIES.slice(ofSize({ short: 1, long: 0 }));
 /** On a busy machine; it only ends what hangs. */
 const AT_ONCE = 4;
 const TICK_MS_MAX = 3_000;
@@ -125,7 +123,7 @@ async function runTicks(scene: Scene, count: number): Promise<Ticks> {
   return { ends, reclaimed };
 }
 
-describe.each(TRIED)("%s", (delivery) => {
+describe.each(DELIVERIES)("%s", (delivery) => {
   const setScene = () =>
     Scene.set(server.database, cluster.brokers, { delivery, lanes: 1, seed: SEED });
   const steps = stepsOf(delivery);
