@@ -10,6 +10,7 @@ export const MORE = [
   "test/transactions/acls.test.ts",
   "test/transactions/process.test.ts",
   "test/transactions/unknown.test.ts",
+  "test/relay/by-hand.test.ts",
   "test/relay/hostile-values.test.ts",
   "test/relay/interleaving.test.ts",
   "test/relay/linger.test.ts",
