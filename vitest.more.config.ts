@@ -13,6 +13,7 @@ export const MORE = [
   "test/relay/by-hand.test.ts",
   "test/relay/hostile-values.test.ts",
   "test/relay/interleaving.test.ts",
+  "test/relay/lanes-model.test.ts",
   "test/relay/linger.test.ts",
   "test/relay/markers.test.ts",
   "test/relay/snapshot.test.ts",

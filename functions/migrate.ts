@@ -1,6 +1,6 @@
 import type { Config } from "./core/config.ts";
 import { log } from "./core/log.ts";
-import { connectDatabase } from "./core/postgres/database.ts";
+import { reachDatabase } from "./core/postgres/database.ts";
 import { type MigrateReport, migrate } from "./core/postgres/migrate.ts";
 import { readSchema } from "./core/postgres/schema.ts";
 import { answer, lambdaConfig, sqlFolder } from "./lambda.ts";
@@ -15,7 +15,7 @@ export async function handler(): Promise<MigrateReport> {
   return await answer(
     async () => {
       config = await lambdaConfig();
-      const sql = await connectDatabase(config.database);
+      const sql = await reachDatabase(config.database);
       try {
         const report = await migrate(sql, readSchema(sqlFolder()));
         log("info", "migrated", report);

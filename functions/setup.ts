@@ -1,7 +1,7 @@
 import type { Config } from "./core/config.ts";
 import { ConfigError } from "./core/errors.ts";
 import { log } from "./core/log.ts";
-import { connectDatabase } from "./core/postgres/database.ts";
+import { reachDatabase } from "./core/postgres/database.ts";
 import { answer, lambdaConfig } from "./lambda.ts";
 
 /** `select pg2kafka.setup(table, external id)`, for a database without a query editor. */
@@ -34,7 +34,7 @@ export async function handler(event: SetupEvent): Promise<SetupReport> {
       const { table, externalId } = readEvent(event);
       config = await lambdaConfig();
       const notices: { severity: string; message: string }[] = [];
-      const sql = await connectDatabase(config.database, ({ severity, message }) =>
+      const sql = await reachDatabase(config.database, ({ severity, message }) =>
         notices.push({ severity: severity ?? "", message: message ?? "" }),
       );
       try {

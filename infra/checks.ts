@@ -1,5 +1,7 @@
 import { NUMBERS } from "../functions/core/config/numbers.ts";
 import { parseTableName } from "../functions/core/config/topics.ts";
+import { readConfig } from "../functions/core/config.ts";
+import { ConfigError } from "../functions/core/errors.ts";
 import { topicName, topicProblem } from "../functions/core/topic.ts";
 import { type ArnShape, arnProblem, parseArn } from "./arns.ts";
 import type { Settings } from "./defaults.ts";
@@ -226,7 +228,9 @@ function checkTopics(list: Checklist, { topics, database }: Settings): void {
   }
 }
 
-function checkDrain(list: Checklist, { drain }: Settings): void {
+function checkDrain(list: Checklist, settings: Settings): void {
+  const { drain } = settings;
+  const variables: Record<string, string> = {};
   list.add(scheduleProblem(drain.schedule));
   list.between("drain.timeoutSeconds", drain.timeoutSeconds, 30, 900);
   list.between("drain.memoryMb", drain.memoryMb, 128, 10_240);
@@ -237,14 +241,16 @@ function checkDrain(list: Checklist, { drain }: Settings): void {
   list.oneOf("drain.delivery", drain.delivery, ["at-least-once", "exactly-once"]);
   list.between("drain.lanes", drain.lanes, NUMBERS.LANES.min, NUMBERS.LANES.max);
   for (const [name, text] of Object.entries(drain.variables)) {
-    if (Object.hasOwn(NUMBERS, name) && !DERIVED.includes(name)) {
-      const { min, max } = NUMBERS[name as keyof typeof NUMBERS];
-      list.between(`drain.variables.${name}`, Number(text), min, max);
-    } else if (!VARIABLES.includes(name)) {
+    const isNumber = Object.hasOwn(NUMBERS, name) && !DERIVED.includes(name);
+    if (isNumber || VARIABLES.includes(name)) variables[name] = text;
+    else {
       list.add(
         `drain.variables has ${name}, which is no setting of the Lambdas, or follows from others.`,
       );
     }
+  }
+  for (const problem of variableProblems(variables, settings)) {
+    list.add(`drain.variables: ${problem}`);
   }
   const marginMs = Number(drain.variables["MARGIN_MS"] ?? NUMBERS.MARGIN_MS.default);
   if (marginMs >= drain.timeoutSeconds * 1000) {
@@ -252,6 +258,29 @@ function checkDrain(list: Checklist, { drain }: Settings): void {
       `drain.timeoutSeconds is ${drain.timeoutSeconds}; it must be more than MARGIN_MS ` +
         `(${marginMs}), or no batch would ever start.`,
     );
+  }
+}
+
+/** What the Lambdas would say of their variables when they start. The heap is only known there. */
+function variableProblems(variables: Record<string, string>, { database }: Settings): string[] {
+  const place =
+    database.access === "iam"
+      ? { DATABASE_AUTH: "iam", DATABASE_HOST: "h", DATABASE_NAME: "d", DATABASE_USER: "u" }
+      : { DATABASE_URL: "postgres://u@h/d" };
+  const env = {
+    AWS_LAMBDA_FUNCTION_NAME: "drain",
+    AWS_REGION: "eu-west-1",
+    KAFKA_BROKER: "b:9098",
+    KAFKA_AUTH: "iam",
+    ...place,
+    ...variables,
+  };
+  try {
+    readConfig(env, Number.POSITIVE_INFINITY);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return [...error.problems];
+    throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 import { checkSettings } from "./checks.ts";
 import { SettingsError } from "./errors.ts";
+import { unknownSettings } from "./known.ts";
 import { lingerTimeoutSeconds } from "./linger.ts";
 import type {
   AlarmSettings,
@@ -61,7 +62,7 @@ export function settingsOf(
     ]);
   }
   const settings = fill(said);
-  const problems = checkSettings(stage, settings);
+  const problems = [...unknownSettings(said), ...checkSettings(stage, settings)];
   if (problems.length > 0) throw new SettingsError(problems);
   return settings;
 }

@@ -92,7 +92,8 @@ export interface TopicSettings {
   create?: boolean;
   /** Default 6. */
   partitions?: number;
-  /** Default: the cluster's own. */
+  /** Default: 3 in a provisioned cluster that exists, as many as its brokers up to 3 in a new one; in MSK
+   *  Serverless the cluster's own. */
   replication?: number;
   /** -1 keeps all; default: the cluster's own. */
   retentionMs?: number;

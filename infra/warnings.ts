@@ -1,8 +1,16 @@
 import { retentionWarning } from "../functions/core/kafka/retention.ts";
 import type { Settings } from "./defaults.ts";
+import { rateMinutes } from "./schedule.ts";
 
 /** What may be meant, and may also be a mistake: printed with the outputs. */
-export function warningsOf({ network, database, kafka, topics }: Settings): string[] {
+export function warningsOf({
+  network,
+  database,
+  kafka,
+  topics,
+  drain,
+  alarms,
+}: Settings): string[] {
   const warnings: string[] = [];
   const away = [
     ...(database.kind === "existing" ? ["database"] : []),
@@ -23,6 +31,12 @@ export function warningsOf({ network, database, kafka, topics }: Settings): stri
     warnings.push(
       'The Lambdas cannot read database.secretArn from a new network with nat "none": set ' +
         'network.nat, or use access "iam".',
+    );
+  }
+  if (rateMinutes(drain.schedule) === null) {
+    warnings.push(
+      `alarms.noRunMinutes is ${alarms.noRunMinutes}: with ${drain.schedule} it should be longer than the ` +
+        "longest time between two runs.",
     );
   }
   const { retentionMs } = topics;

@@ -1,7 +1,7 @@
 import { drain, dryRun, isRegularStop, requireBrokers } from "../core/drain.ts";
 import { createProducer } from "../core/kafka/producer.ts";
 import { log } from "../core/log.ts";
-import { connectDatabase } from "../core/postgres/database.ts";
+import { reachDatabase } from "../core/postgres/database.ts";
 import { migrate } from "../core/postgres/migrate.ts";
 import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
@@ -27,7 +27,7 @@ await runConfigured(USAGE, async (config) => {
   const startedMs = performance.now();
   const brokers = config.dryRun ? [] : requireBrokers(config);
   const schema = readSchema(sqlFolder());
-  const sql = await connectDatabase(config.database);
+  const sql = await reachDatabase(config.database);
   const producer = createProducer({ brokers, clientId: "pg2kafka", ...config.producer });
   try {
     if (config.performMigrations) log("info", "migrated", await migrate(sql, schema));

@@ -1,4 +1,4 @@
-import { connectDatabase } from "../core/postgres/database.ts";
+import { reachDatabase } from "../core/postgres/database.ts";
 import { migrate } from "../core/postgres/migrate.ts";
 import { readSchema } from "../core/postgres/schema.ts";
 import { sqlFolder } from "../lambda.ts";
@@ -10,7 +10,7 @@ Installs pg2kafka's schema in the database, or brings it up to date. Running it
 again changes nothing. Also takes over from the Go service of the same name.`;
 
 await runConfigured(USAGE, async (config) => {
-  const sql = await connectDatabase(config.database);
+  const sql = await reachDatabase(config.database);
   try {
     console.log(JSON.stringify(await migrate(sql, readSchema(sqlFolder()))));
   } finally {

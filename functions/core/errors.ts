@@ -12,9 +12,9 @@ export class ConfigError extends Error {
   }
 }
 
-/** A URL with a password may stand in a setting that takes none. */
+/** A login may stand in a setting that takes none: values are in quotes. */
 function withoutLogins(text: string): string {
-  return text.replaceAll(/\/\/[^\s"]*@/g, "//***@");
+  return text.replaceAll(/"[^\s"]*@/g, '"***@');
 }
 
 /**

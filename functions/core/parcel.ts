@@ -75,6 +75,25 @@ export function block(
   }
 }
 
+/**
+ * Whether what was refused may be parked besides.
+ *
+ * @param room what is left for it; nothing is taken from it
+ * @throws {QueueError} PARKED_FULL
+ */
+export function checkRoom(
+  { events }: Parcel,
+  refused: ReadonlyMap<number, Refusal>,
+  { eventsMax, bytesMax }: ParkedLimits,
+  bounds: ParkedLimits,
+): void {
+  const bytes = [...refused.keys()].reduce(
+    (sum, index) => sum + (events[index]!.dataBytes ?? 0),
+    0,
+  );
+  if (refused.size > eventsMax || bytes > bytesMax) throw parkedFull(bounds);
+}
+
 export function takeRoom(
   room: ParkedLimits,
   events: readonly { bytes?: number; dataBytes?: number | null }[],
@@ -106,7 +125,8 @@ function unreadable(
   const common = { scope: "key", retriable: false } as const;
   if (dataBytes === null) {
     const reason =
-      "The row was too large to be captured: its JSON would not fit a value of Postgres.";
+      "The change was not captured: the row's JSON would not fit a value of Postgres, or pg2kafka may " +
+      "not read the partition that was truncated.";
     return { ...common, code: "NOT_CAPTURED", reason };
   }
   const reason =

@@ -45,7 +45,7 @@ export function isOfTopic({ code, scope }: { code: string; scope: "key" | "topic
  * was refused for good stays, and so does all that is behind it; another lane's is left to it. A
  * TRUNCATE comes alone.
  *
- * @param parked by id
+ * @param parked in the order in which they were to be delivered
  * @param blocked what stays is added to it; add what is refused again before taking the next part
  */
 export function* dueEvents(

@@ -1,5 +1,5 @@
 import { ProduceError, QueueError } from "./errors.ts";
-import { block, leftOf, pack, takeRoom } from "./parcel.ts";
+import { block, checkRoom, leftOf, pack, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
 import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
 import {
@@ -30,6 +30,11 @@ const RECLAIM_EVERY_MS = 30_000;
 /** Copied in one step: some tens of milliseconds, for which live events wait. */
 const KEEP_ROWS_MAX = 5_000;
 
+const WITHOUT_BOUND: ParkedLimits = {
+  eventsMax: 2 ** 31 - 1,
+  bytesMax: Number.MAX_SAFE_INTEGER,
+};
+
 /** How far a drain has come. */
 type Progress = Pick<Held, "position" | "transaction">;
 
@@ -43,8 +48,9 @@ export class Session {
   readonly #sender: Sender;
   readonly #isGathered: boolean;
   #transaction: TransactionState;
-  /** What a failure gives the lease back with: what was not settled is not behind it. */
-  #settled: Progress;
+  /** What a failure gives the lease back with: what was not settled is not behind it. Null: nobody
+   *  knows, for a step was not answered, which is to be found as it is stored. */
+  #settled: Progress | null;
   /** The last batch's settlement, one at a time. */
   #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
@@ -69,12 +75,14 @@ export class Session {
   async recover(): Promise<void> {
     const { begun } = this.#transaction;
     const { token } = this.lease;
+    const { limits } = this.#run;
     const isInKafka = await this.#sender.recover(this.#transaction, token, this.#mayStart);
     if (begun && isInKafka) {
       const { number, id, settlement } = begun;
       this.position = settlement.position;
       this.#transaction = { sent: { number, id }, begun: null };
-      await this.settle(settlement);
+      // It is in Kafka: what that refused is to be parked, however much is parked already.
+      await this.#settle(settlement, limits.leaseMs, WITHOUT_BOUND);
     }
     this.#transaction = { sent: this.#transaction.sent, begun: null };
   }
@@ -128,7 +136,10 @@ export class Session {
     const { refused } = await this.#sender.send(parcel.messages, {
       mayStart: this.#mayStart,
       ...(room && { refusedMax: room.eventsMax }),
-      settlementFor: (refused) => this.#whole(toSettlement(leftOf(parcel, refused))),
+      settlementFor: (refused) => {
+        if (room) checkRoom(parcel, refused, room, limits.parked);
+        return this.#whole(toSettlement(leftOf(parcel, refused)));
+      },
       begin: async (begun) => {
         await this.#settling;
         this.#transaction = { ...this.#transaction, begun };
@@ -169,10 +180,11 @@ export class Session {
   async #settle(
     settlement: Partial<Settlement>,
     leaseMs = this.#run.limits.leaseMs,
+    parkedMax = this.#run.limits.parked,
   ): Promise<void> {
-    const { queue, limits } = this.#run;
+    const { queue } = this.#run;
     const progress = this.#progress; // The position may go on meanwhile.
-    await queue.settle(this.lease, leaseMs, this.#whole(settlement), limits.parked);
+    await queue.settle(this.lease, leaseMs, this.#whole(settlement), parkedMax);
     this.#settled = progress;
   }
 
@@ -190,6 +202,7 @@ export class Session {
   async stepSnapshot(bounds: SnapshotLimits): Promise<SnapshotStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
+    this.#settled = null;
     const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.position = step.after;
     this.#settled = this.#progress;
@@ -249,12 +262,14 @@ export class Session {
     return this.#report.stopped === null && hasTime(this.#run) && (isAlone || this.#run.linger);
   }
 
-  /** Give the lease back after a failure, with what was settled before it. Where another drain has the
-   *  lease by now, that changes nothing. */
+  /** Give the lease back after a failure, with what was settled before it; where that is not known, let
+   *  it run out. Where another drain has the lease by now, that changes nothing. */
   async giveUp(error: unknown): Promise<void> {
     await this.#settling.catch(() => {});
-    ({ position: this.position, transaction: this.#transaction } = this.#settled);
-    await this.#settle({}, 0).catch(() => {});
+    if (this.#settled) {
+      ({ position: this.position, transaction: this.#transaction } = this.#settled);
+      await this.#settle({}, 0).catch(() => {});
+    }
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const isFull = error.code === "TOO_MANY_REFUSED";

@@ -149,6 +149,7 @@ comment on table pg2kafka.server_runs is 'By losing its row it tells the drain t
 /* Events that could not be delivered, and those that wait behind them. */
 create table pg2kafka.parked_events (
   id bigint primary key,
+  place bigint not null generated always as identity,
   uuid uuid not null,
   external_id text,
   table_schema text not null,
@@ -169,6 +170,8 @@ create table pg2kafka.parked_events (
 );
 comment on table pg2kafka.parked_events is
   'Events set aside because Kafka refused them; what follows under the same key, or in the same topic, waits here too';
+comment on column pg2kafka.parked_events.place is
+  'The order in which they were to be delivered, which for SNAPSHOT events is not that of ids';
 comment on column pg2kafka.parked_events.replay is 'The number of the replay that sends it again; null: it was never delivered';
 
 create table pg2kafka.discarded_events (
@@ -297,12 +300,22 @@ create table pg2kafka.snapshot_scans (
   line integer not null,
   blocks_done bigint not null,
   rows bigint not null,
-  xact xid8 not null default pg_current_xact_id(),
+  xact xid8 not null,
   primary key (snapshot_id, lanes, lane, number)
 );
 comment on table pg2kafka.snapshot_scans is 'Where the scans of snapshots under way go on: nth relation, block, line in it';
 comment on column pg2kafka.snapshot_scans.nth is 'One more than there are relations: all is read; two more: and delivered';
-comment on column pg2kafka.snapshot_scans.xact is 'The transaction of the last step, and of its events';
+comment on column pg2kafka.snapshot_scans.xact is 'The transaction of the last step, and of its events; 0: none was made yet';
+
+/* Steps of snapshots that have made events, also of snapshots that are over, until these events have
+   left the queue. Only in their spans are they in order, by id they are not: rewind_snapshots() and
+   restart_snapshots() find them by this. */
+create table pg2kafka.snapshot_steps (
+  xact xid8 primary key,
+  lanes integer not null,
+  lane integer not null
+);
+comment on table pg2kafka.snapshot_steps is 'The transactions in which the drain made SNAPSHOT events that may be in the queue, and of which share';
 
 /* Undelivered events of the Go service come first. It stored created_at without a zone, as the
    writer's clock showed it; the database's zone is the best guess there is. Its triggers are

@@ -1,6 +1,6 @@
 import kafkajs, { type Admin } from "kafkajs";
 import { afterAll, beforeAll, test } from "vitest";
-import { createTopic, kafkaClient } from "../local/topics.ts";
+import { createTopic, kafkaClient, limitMessages } from "../local/topics.ts";
 import { useDatabase, waitFor } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { SEED } from "./seed.ts";
@@ -8,8 +8,7 @@ import { ofSize } from "./size.ts";
 import { type Fault, FEWER_MODES, runTrial, type Trial } from "./trial.ts";
 
 // Node does not see these names in kafkajs' CommonJS.
-const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ConfigResourceTypes } = kafkajs;
-const { ResourcePatternTypes } = kafkajs;
+const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs;
 
 const TIMES = ofSize({ short: 1, long: 2 });
 /** For a drain to notice: one that has begun sees what is new within a minute. */
@@ -72,16 +71,10 @@ const permissionTaken: Fault = async (trial) => {
   return true;
 };
 
-async function limitMessages(topic: string, bytes: number): Promise<void> {
-  const configEntries = [{ name: "max.message.bytes", value: String(bytes) }];
-  const resource = { type: ConfigResourceTypes.TOPIC, name: topic, configEntries };
-  await admin.alterConfigs({ validateOnly: false, resources: [resource] });
-}
-
 const limitLowered: Fault = async (trial) => {
-  await limitMessages(trial.topic, LOWERED_BYTES);
+  await limitMessages(brokers, trial.topic, LOWERED_BYTES);
   await untilParked(trial, "MESSAGE_TOO_LARGE");
-  await limitMessages(trial.topic, 1_000_000);
+  await limitMessages(brokers, trial.topic, 1_000_000);
   await trial.database.sql`select pg2kafka.requeue()`;
   return true;
 };

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { settingsOf } from "../../infra/defaults.ts";
 import { SettingsError } from "../../infra/errors.ts";
 import { databaseNameOf, secretProblems } from "../../infra/secrets.ts";
-import type { StageSettings } from "../../infra/settings.ts";
+import type { DrainSettings, StageSettings } from "../../infra/settings.ts";
 import { STAGES } from "../../infra/stages.ts";
 
 function problemsOf(settings: StageSettings, stage = "test"): readonly string[] {
@@ -238,7 +238,27 @@ describe("settings", () => {
     [
       "a variable out of its bounds",
       { drain: { variables: { BATCH_EVENTS_MAX: "0" } } },
-      "drain.variables.BATCH_EVENTS_MAX is 0; it must be a whole number from 1 to 50000.",
+      'drain.variables: BATCH_EVENTS_MAX is "0"; it must be a whole number from 1 to 50000.',
+    ],
+    [
+      "variables that do not go together",
+      { drain: { variables: { LEASE_MS: "5000" } } },
+      "drain.variables: LEASE_MS must be more than twice REQUEST_TIMEOUT_MS",
+    ],
+    [
+      "a variable that may be something else",
+      { drain: { variables: { COMPRESSION: "lz4" } } },
+      'drain.variables: COMPRESSION is "lz4"; it may be none or gzip or snappy or zstd.',
+    ],
+    [
+      "a typing error",
+      { drian: { lanes: 2 } } as StageSettings,
+      "drian is no setting; there are network, database, kafka, topics, drain,",
+    ],
+    [
+      "a setting in the wrong place",
+      { drain: { timeout: 60 } as DrainSettings },
+      "drain.timeout is no setting; there are schedule, timeoutSeconds,",
     ],
     [
       "a variable that holds a secret",

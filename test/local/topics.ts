@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Admin, type IHeaders, Kafka, logLevel, type RetryOptions } from "kafkajs";
+import kafkajs, { type Admin, type IHeaders, Kafka, logLevel, type RetryOptions } from "kafkajs";
 
 const METADATA_TIMEOUT_MS = 60_000;
 const FETCH_BYTES_MAX = 8 * 1024 * 1024;
@@ -66,6 +66,22 @@ export async function createTopic(
         await sleep(10);
       }
     }),
+  );
+}
+
+// Node does not see this name in kafkajs' CommonJS.
+const { ConfigResourceTypes } = kafkajs;
+
+/** Bound the messages that a topic takes. */
+export async function limitMessages(
+  bootstrap: string[],
+  topic: string,
+  bytes: number,
+): Promise<void> {
+  const configEntries = [{ name: "max.message.bytes", value: String(bytes) }];
+  const resource = { type: ConfigResourceTypes.TOPIC, name: topic, configEntries };
+  await withAdmin(bootstrap, (admin) =>
+    admin.alterConfigs({ validateOnly: false, resources: [resource] }),
   );
 }
 

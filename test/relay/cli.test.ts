@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { freePort } from "../local/port.ts";
@@ -179,6 +181,26 @@ describe.each(["migrate", "drain"] as const)("npm run %s", (name) => {
       ),
     );
     expect(finished.stderr).not.toContain("hunter2");
+  });
+
+  test("what accepts connections and closes them, such as a pooler without a server: one line", async () => {
+    const listener = createServer((socket) => socket.end()).listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const { port } = listener.address() as AddressInfo;
+    const env = envFor({ DATABASE_URL: `postgres://app:hunter2@127.0.0.1:${port}/shop` });
+    const finished = await runCommand(name, env);
+    listener.close();
+    expectOneLine(finished, /^DatabaseError DATABASE_UNREACHABLE: .*CONNECT_TIMEOUT/);
+    expect(finished.stderr).not.toContain("hunter2");
+  });
+
+  test("a name with what a URL escapes is the database's own", async () => {
+    const spaced = `shop ${server.database.name}`;
+    await server.sql.unsafe(`create database "${spaced}"`);
+    const url = server.database.url.replace(/[^/]+$/, encodeURIComponent(spaced));
+    const found = await runCommand(name, envFor({ DATABASE_URL: url }));
+    await server.sql.unsafe(`drop database "${spaced}"`);
+    expect(found.stderr).not.toContain("DATABASE_MISSING");
   });
 
   test("a host without an address: one line that names it", async () => {

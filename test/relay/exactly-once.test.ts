@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type DrainReport, drain } from "../../functions/core/drain.ts";
-import { createTopic } from "../local/topics.ts";
+import { createTopic, limitMessages } from "../local/topics.ts";
 import { type CommittedMessage, readCommitted } from "../support/committed.ts";
 import { newest, schema, useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
@@ -123,4 +123,33 @@ test("lanes that come and go, and another way of delivery in between, are not ta
     }
   }
   expect((await keys()).sort()).toEqual(Array.from({ length: key }, (_, n) => `${n}`).sort());
+});
+
+test("what would be parked beyond the bound is known before the commit: nothing is sent, and nothing stuck", async () => {
+  await createTopic(cluster.brokers, topic(), { configs: { "max.message.bytes": "20000" } });
+  const data = JSON.stringify({ name: "x".repeat(400_000) });
+  await enqueue(server.sql, { key: "a", data }, { key: "b", data }, { key: "c", data }, "small");
+  const env = { PARKED_BYTES_MAX: "1048576" };
+  expect(await drainOnce(env)).toMatchObject({ delivered: 0, stopped: { code: "PARKED_FULL" } });
+  expect(await keys()).toEqual([]);
+  await limitMessages(cluster.brokers, topic(), 2_000_000);
+  expect(await drainOnce(env)).toMatchObject({ delivered: 4, restored: false, stopped: null });
+  expect(await keys()).toEqual(["a", "b", "c", "small"]);
+});
+
+test("a batch in Kafka is settled also where another lane has parked up to the bound meanwhile", async () => {
+  await createTopic(cluster.brokers, topic());
+  await enqueue(server.sql, { key: "a", table: "without_topic" }, "b");
+  const env = { PARKED_EVENTS_MAX: "1" };
+  await dieBeforeSettling(env);
+  await server.sql`
+    insert into pg2kafka.parked_events
+      (id, uuid, external_id, table_schema, table_name, statement, created_at, topic, scope, code, reason, retriable)
+    values (0, gen_random_uuid(), 'c', 'public', 't', 'INSERT', now(), 'other', 'key', 'MESSAGE_TOO_LARGE', '', false)`;
+  expect(await drainOnce(env)).toMatchObject({ stopped: null });
+  expect(await keys()).toEqual(["b"]);
+  expect(await server.sql`select external_id from pg2kafka.parked_events order by place`).toEqual([
+    { external_id: "c" },
+    { external_id: "a" },
+  ]);
 });

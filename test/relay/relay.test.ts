@@ -321,6 +321,18 @@ describe("what Kafka does not take is parked", () => {
     await expect(server.sql`select pg2kafka.discard(${id})`).rejects.toThrow("is not parked");
   });
 
+  test.each([
+    ["one, as large as a batch may be", 1, { MESSAGE_BYTES_MAX: "8388608" }],
+    ["nine", 9, {}],
+  ])("what follows events that could not be captured is sent: %s", async (_, count, env) => {
+    const topic = await makeTopic("t");
+    const keys = Array.from({ length: count }, (_, n) => `missing ${n}`);
+    await enqueue(server.sql, ...keys.map((key) => ({ key, data: null })), "a", "b");
+    const report = await drainToKafka(server.database, brokers(), env);
+    expect(report).toMatchObject({ delivered: 2, parked: count });
+    expect(await keysIn(topic)).toEqual(["a", "b"]);
+  });
+
   test("one that could not be captured is parked, and sent with null for its data when requeued", async () => {
     const topic = await makeTopic("t");
     await enqueue(server.sql, { key: "a", data: null }, "a", "b");

@@ -314,6 +314,36 @@ describe("what is kept", () => {
     await reader`commit`;
   });
 
+  test("is not dropped by a drain whose lease another one has taken", async () => {
+    const keep = { keepMs: HOUR_MS, bytesMax: 2 ** 26 };
+    const stale = createQueue(drainSession(server.database));
+    const { lease: lost } = (await stale.takeLease(HOUR_MS))!;
+    await expireLeases(server.sql);
+    await enqueueSizes(10);
+    const { queue, lease } = await delivered(keep);
+    await keepAll({ queue, lease }, keep);
+    await queue.reclaim(lease, true);
+    await stale.reclaim(lost, false);
+    expect((await kept()).rows).toBe(10);
+  });
+
+  test("is kept anew where keeping was off meanwhile, and the queue could not be emptied", async () => {
+    const keep = { keepMs: HOUR_MS, bytesMax: 2 ** 26 };
+    await enqueueSizes(10);
+    const { queue, lease } = await delivered(keep);
+    const reader = writer(server.database);
+    await reader`begin`;
+    await reader`select from pg2kafka.outbound_event_queue limit 1`;
+    await keepAll({ queue, lease }, keep);
+    await createQueue(drainSession(server.database)).reclaim(lease, false);
+    expect((await kept()).rows).toBe(0);
+    await keepAll({ queue, lease }, keep);
+    await reader`commit`;
+    await queue.reclaim(lease, true);
+    expect((await kept()).rows).toBe(10);
+    expect(await server.sql`select from pg2kafka.outbound_event_queue`).toHaveLength(0);
+  });
+
   test("with a lease that is another's, nothing is kept", async () => {
     const keep = { keepMs: HOUR_MS, bytesMax: 2 ** 20 };
     await enqueueSizes(10);

@@ -128,6 +128,73 @@ describe.each(versions)("partitions and children on Postgres %i", (version) => {
     ]);
   });
 
+  test("a partition that goes from one tracked table to another is captured there", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create table live (id int, primary key (id)) partition by range (id);
+      create table archive (like live including all) partition by range (id);
+      create table p_1 partition of live for values from (0) to (10);
+      select pg2kafka.setup('live', 'id'), pg2kafka.setup('archive', 'id');
+      insert into live values (1), (2);
+      alter table live detach partition p_1;
+      alter table archive attach partition p_1 for values from (0) to (10);`);
+    expect(await sql`select pg2kafka.refresh_captures() as count`).toEqual([{ count: 1 }]);
+    await clearEvents(sql);
+    await sql`insert into archive values (3)`;
+    await sql`truncate p_1`;
+    expect((await readEvents(sql)).map((e) => [e.table_name, e.statement, e.external_id])).toEqual([
+      ["archive", "INSERT", "3"],
+      ["archive", "DELETE", "1"],
+      ["archive", "DELETE", "2"],
+      ["archive", "DELETE", "3"],
+    ]);
+  });
+
+  test("a tracked table that becomes a partition of one bears the parent's name from the next refresh on", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create table p (id int primary key) partition by range (id);
+      create table t (id int primary key);
+      select pg2kafka.setup('t', 'id'), pg2kafka.setup('p', 'id');
+      alter table p attach partition t for values from (0) to (10);`);
+    await sql`select pg2kafka.refresh_captures()`;
+    await sql`insert into p values (1)`;
+    await sql`insert into t values (2)`;
+    await sql`truncate t`;
+    expect((await readEvents(sql)).map((e) => [e.table_name, e.statement, e.external_id])).toEqual([
+      ["p", "INSERT", "1"],
+      ["p", "INSERT", "2"],
+      ["p", "DELETE", "1"],
+      ["p", "DELETE", "2"],
+    ]);
+    expect(await sql`select pg2kafka.refresh_captures() as count`).toEqual([{ count: 0 }]);
+  });
+
+  test("foreign partitions and other sessions' temporary children stop no refresh", async () => {
+    const { sql, database } = pg;
+    const other = database.connect({ max: 1 });
+    await sql.unsafe(`
+      create table m (id int) partition by range (id);
+      create table tree (id int);
+      select pg2kafka.setup('m', 'id'), pg2kafka.setup('tree', 'id');
+      create foreign data wrapper nowhere;
+      create server nowhere foreign data wrapper nowhere;
+      create foreign table f partition of m for values from (0) to (10) server nowhere;
+      create table m_1 partition of m for values from (10) to (20);`);
+    await other`create temporary table child () inherits (tree)`;
+    for (const count of [2, 0]) {
+      expect(await sql`select pg2kafka.refresh_captures() as count`).toEqual([{ count }]);
+    }
+    await sql`insert into m values (11)`;
+    await sql`truncate m_1`;
+    await sql`insert into tree values (1)`;
+    expect((await readBriefly(sql)).map(([statement]) => statement)).toEqual([
+      "INSERT",
+      "DELETE",
+      "INSERT",
+    ]);
+  });
+
   test("columns of the parent that are added, dropped and retyped show at once", async () => {
     await createPartitioned();
     const { sql } = pg;

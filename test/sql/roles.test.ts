@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { useDatabase, versions } from "../support/database.ts";
+import { migrate } from "../../functions/core/postgres/migrate.ts";
+import { readStatus } from "../../functions/core/postgres/status.ts";
+import { schema, useDatabase, versions } from "../support/database.ts";
 import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../support/events.ts";
 
 /* Who may call what. Each SECURITY DEFINER function of the schema must be here: it does what its
@@ -7,7 +9,7 @@ import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../
 const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]> = {
   drain: [
     "drawn_id()",
-    "forget_kept(bigint,bigint)",
+    "forget_kept(integer,bigint,bigint,bigint)",
     "has_work(integer,integer,bigint,pg_snapshot,bigint)",
     "is_of_share(text,integer,integer)",
     "keep_step(integer,bigint,bigint,bigint,integer,bigint)",
@@ -50,7 +52,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
     "open_statement()",
     "restart_keeping()",
     "restart_snapshots()",
-    "rewind_snapshots()",
+    "rewind_snapshots(jsonb)",
   ],
 };
 
@@ -208,8 +210,6 @@ describe.each(versions)("roles on Postgres %i", (version) => {
       grant create on database ${pg.database.name} to "${keeper}";
       create table items (id int primary key, a text);
       alter table items owner to "${owner}";`);
-    const { migrate } = await import("../../functions/core/postgres/migrate.ts");
-    const { schema } = await import("../support/database.ts");
     await as(keeper, () => migrate(sql, schema));
     await sql.unsafe(`
       grant usage on schema pg2kafka to "${owner}";
@@ -232,6 +232,85 @@ describe.each(versions)("roles on Postgres %i", (version) => {
     await expectFoldEqualsTable(sql, "items", "id");
     expect(await readEvents(sql)).toHaveLength(3);
     await dropRoles(owner, keeper);
+  });
+
+  test("a table that was given to a role pg2kafka is no member of stops no other table's capture", async () => {
+    const { sql, database } = pg;
+    const [owner, other, keeper] = [
+      await createRole("owner"),
+      await createRole("other"),
+      await createRole("keeper"),
+    ];
+    await sql.unsafe(`
+      drop schema pg2kafka cascade;
+      grant create on database ${database.name} to "${keeper}";
+      grant "${owner}" to "${keeper}";
+      create table lost (id int primary key);
+      create table items (id int primary key);
+      create table m (id int primary key) partition by list (id);
+      create table m_1 partition of m for values in (1);
+      create table m_2 partition of m for values in (2);
+      alter table lost owner to "${owner}";
+      alter table items owner to "${owner}";
+      alter table m owner to "${owner}";
+      alter table m_1 owner to "${owner}";
+      alter table m_2 owner to "${owner}";`);
+    await as(keeper, async () => {
+      await migrate(sql, schema);
+      await sql`select pg2kafka.setup('lost', 'id'), pg2kafka.setup('items', 'id'), pg2kafka.setup('m', 'id')`;
+    });
+    await sql.unsafe(`
+      alter table lost owner to "${other}";
+      alter table lost add b int;
+      alter table items add b int;`);
+    await as(keeper, async () => {
+      expect(await sql`select pg2kafka.refresh_captures() as count`).toEqual([{ count: 1 }]);
+    });
+    expect(database.notices.filter(({ severity }) => severity === "WARNING")).toMatchObject([
+      { message: expect.stringMatching(/the capture of table public\.lost cannot .* 42501/) },
+    ]);
+
+    // Rows that may not be read: the application's TRUNCATE goes on, and somebody is told.
+    await sql.unsafe(`
+      insert into m values (1), (2);
+      alter table m_2 owner to "${other}";
+      truncate m_2;
+      create policy nobody on m_1 using (false);
+      alter table m_1 enable row level security;
+      alter table m_1 force row level security;
+      truncate m_1;`);
+    expect((await readBriefly(sql, "m")).slice(-2)).toEqual([
+      ["DELETE", null, null],
+      ["DELETE", null, null],
+    ]);
+    await dropRoles(owner, other, keeper);
+  });
+
+  test("an owner's code that Postgres runs for somebody else may not track or untrack their tables", async () => {
+    const { sql } = pg;
+    const operator = await createRole("operator");
+    await sql.unsafe(`
+      create table items (id int primary key);
+      create schema "${operator}" authorization "${operator}";
+      select pg2kafka.setup('items', 'id'), pg2kafka.grant_operator('"${operator}"');`);
+    await as(operator, () =>
+      sql.unsafe(`
+        create table "${operator}".bait (id int);
+        insert into "${operator}".bait values (1);
+        create function "${operator}".untrack(int) returns int immutable language plpgsql as $$
+        begin
+          if session_user <> '${operator}' and current_setting('role') = 'none' then
+            perform pg2kafka.teardown('public.items');
+          end if;
+          return 1;
+        end $$;
+        create index on "${operator}".bait ("${operator}".untrack(id))`),
+    );
+    await expect(sql.unsafe(`analyze "${operator}".bait`)).rejects.toThrow(
+      "security-restricted operation",
+    );
+    expect(await sql`select from pg2kafka.external_id_relations`).toHaveLength(1);
+    await dropRoles(operator);
   });
 
   test("an operator has events sent again, and sees neither them nor the keys that are asked for", async () => {
@@ -321,7 +400,12 @@ describe.each(versions)("roles on Postgres %i", (version) => {
         select has_schema_privilege(${role}, 'pg2kafka', 'usage') as usage,
           has_schema_privilege(${role}, 'pg2kafka', 'create') as create`;
       expect(schema).toEqual({ usage: name !== "writer", create: false });
+      // A view's functions want rights of their own.
+      await as(role, async () => {
+        for (const table of READERS[name]) await sql`select * from pg2kafka.${sql(table)}`;
+      });
     }
+    await as(drain, async () => expect(await readStatus(sql)).toMatchObject({ parked: 0 }));
     await dropRoles(drain, operator, writer);
   });
 

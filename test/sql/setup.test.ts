@@ -119,7 +119,9 @@ describe.each(versions)("setup and teardown on Postgres %i", (version) => {
     await sql`select pg2kafka.setup('items', 'id')`;
     await sql`select pg2kafka.setup('items', 'a')`;
     expect(messages()).toEqual(
-      Array(2).fill("WARNING pg2kafka: table public.items is tracked already. Skipping setup."),
+      Array(2).fill(
+        'WARNING pg2kafka: table public.items is tracked already, by "id". Skipping setup.',
+      ),
     );
     expect(await footprint(sql)).toEqual(before);
   });

@@ -106,6 +106,7 @@ describe.each(versions)("pg2kafka.snapshot() on Postgres %i", (version) => {
     ["a function of its own that says it is immutable", "fixed(id)"],
     ["an operator of its own", "id === 1"],
     ["a type of its own", "id::positive > 0"],
+    ["an array of them, made as it is parsed", "'{1}'::positive[] is not null"],
     ["what changes", "at < now()"],
     ["a file", "pg_read_file('/etc/hostname') <> ''"],
     ["a query as text", "query_to_xml('select 1', true, true, '')::text <> ''"],

@@ -44,6 +44,7 @@ export function readDatabase(env: Environment, port: number, problems: string[])
   const sources = SOURCES.filter((name) => env[name]);
   if (sources.length > 1) {
     problems.push(`${sources.join(" and ")} are set; set one of them.`);
+    return { kind: "url", url: "", tls };
   }
   if (env["DATABASE_SECRET_ARN"]) return readSecret(env, port, tls, problems);
   if (env["DATABASE_AUTH"]) return readIam(env, port, tls, problems);
@@ -57,6 +58,12 @@ export function databaseName(settings: DatabaseSettings): string {
   return decodeURIComponent(pathname.slice(1) || username);
 }
 
+const ESCAPES =
+  "In its user, password and database write % as %25, @ as %40, / as %2F, ? as %3F and # as %23.";
+
+/** Parameters of Postgres' own client. */
+const FILES = ["sslrootcert", "sslcert", "sslkey", "sslcrl"];
+
 function readUrl(env: Environment, problems: string[]): string {
   const text = env["DATABASE_URL"] ?? "";
   const isUrl = URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
@@ -68,11 +75,18 @@ function readUrl(env: Environment, problems: string[]): string {
         : "DATABASE_URL is not set; it is the URL of the database.",
     );
   } else if (!isUrl) {
-    problems.push("DATABASE_URL is not a URL of the form postgres://user@host/database.");
+    problems.push(
+      `DATABASE_URL is not a URL of the form postgres://user@host/database. ${ESCAPES}`,
+    );
   } else if (!isEscaped(text)) {
     problems.push(
-      "DATABASE_URL has a % that begins no escape, or an @ behind the host: in its user, password " +
-        "and database write % as %25, @ as %40, / as %2F, ? as %3F and # as %23.",
+      `DATABASE_URL has a % that begins no escape, or an @ behind the host. ${ESCAPES}`,
+    );
+  }
+  const foreign = isUrl ? FILES.filter((name) => new URL(text).searchParams.has(name)) : [];
+  if (foreign.length > 0) {
+    problems.push(
+      `DATABASE_URL has ${foreign.join(" and ")}, which name files; set DATABASE_CA to the PEM of an authority instead.`,
     );
   }
   return text;

@@ -28,6 +28,9 @@ export function advice({ kind, type }: Failure, { iam, brokers }: ConnectionSett
   if (iam && NO_TLS.test(type)) {
     return "That port speaks no TLS: KAFKA_BROKER must name the port for IAM (9098), or set KAFKA_AUTH=none.";
   }
+  if (iam && type === "ECONNRESET") {
+    return "The broker closed the connection: check that KAFKA_BROKER names the port for IAM (9098), which speaks TLS.";
+  }
   if (type === "ENOTFOUND" || type === "EAI_AGAIN") {
     return `There is no such host: check KAFKA_BROKER (${brokers.join(",")}).`;
   }

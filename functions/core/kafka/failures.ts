@@ -141,7 +141,8 @@ export function topicNotCreated({ type }: Failure, topic: string): Refusal {
     code: "TOPIC_NOT_CREATED",
     reason:
       `Topic "${topic}" does not exist, and Kafka refused to create it: ${type}. ` +
-      (WAYS_OUT[type] ?? "Create it by hand, or mend the settings of its creation."),
+      (WAYS_OUT[type] ??
+        "Create it by hand, or mend TOPIC_PARTITIONS, TOPIC_REPLICATION, TOPIC_RETENTION_MS or TOPIC_CLEANUP."),
     scope: "topic",
     retriable: true,
   };

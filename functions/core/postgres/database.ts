@@ -1,13 +1,17 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import postgres, { type Notice, type Options, type Sql, type TransactionSql } from "postgres";
-import type { DatabaseSettings } from "../config/database.ts";
+import { type DatabaseSettings, databaseName } from "../config/database.ts";
 import { DatabaseError } from "../errors.ts";
+import { log } from "../log.ts";
 import { type Login, readLogin } from "./login.ts";
 import { verifyingTls } from "./tls.ts";
 
 /** One batch is read while the one before is settled; a third serves what comes between. */
 const CONNECTIONS_MAX = 3;
 const CONNECT_TIMEOUT_S = 5;
+/** For the first connection, in all tries: the client tries again without end where the server, or what
+ *  stands before it, closes a connection that it has accepted. */
+const REACH_TIMEOUT_MS = 10_000;
 
 /** A process that is frozen between two statements keeps its locks no longer than this. */
 const IDLE_IN_TRANSACTION_MS = 5_000;
@@ -23,12 +27,12 @@ type ClientOptions = Options<Record<string, never>>;
  *
  * Where the login is a secret of Secrets Manager or an IAM token, each connection reads it anew.
  *
- * @param onNotice gets what the server says beside results
+ * @param onNotice gets what the server says beside results; by default pg2kafka's warnings are logged
  * @throws {DatabaseError} when the login cannot be read
  */
 export async function connectDatabase(
   settings: DatabaseSettings,
-  onNotice: (notice: Notice) => void = () => {},
+  onNotice: (notice: Notice) => void = logWarning,
 ): Promise<Sql> {
   const common: ClientOptions = {
     max: CONNECTIONS_MAX,
@@ -57,14 +61,48 @@ export async function connectDatabase(
   } as ClientOptions);
 }
 
+/**
+ * The same, and the first connection is there.
+ *
+ * @throws CONNECT_TIMEOUT, or what the server says
+ */
+export async function reachDatabase(
+  settings: DatabaseSettings,
+  onNotice?: (notice: Notice) => void,
+): Promise<Sql> {
+  const sql = await connectDatabase(settings, onNotice);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeUp = new Promise<never>((_, reject) => {
+    const error = Object.assign(new Error("connect"), { code: "CONNECT_TIMEOUT" });
+    timer = setTimeout(() => reject(error), REACH_TIMEOUT_MS);
+  });
+  try {
+    await Promise.race([sql`select`, timeUp]);
+    return sql;
+  } catch (error) {
+    await sql.end({ timeout: 0 });
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Of what the server says, pg2kafka's own quotes no row. */
+function logWarning({ severity, message = "" }: Notice): void {
+  if (severity === "WARNING" && message.startsWith("pg2kafka: "))
+    log("warn", "database", { message });
+}
+
 async function connectByUrl(
-  { url, tls }: Extract<DatabaseSettings, { kind: "url" }>,
+  settings: Extract<DatabaseSettings, { kind: "url" }>,
   common: ClientOptions,
 ): Promise<Sql> {
+  const { url, tls } = settings;
   const plain = new URL(url);
   plain.searchParams.delete("sslmode");
   const ssl = tls ? await verifyingTls(plain.hostname, tls) : false;
-  return postgres(plain.href, { ...common, ssl });
+  // The client takes the path as it stands, escapes included.
+  return postgres(plain.href, { ...common, database: databaseName(settings), ssl });
 }
 
 /** What the next connection logs in with. */

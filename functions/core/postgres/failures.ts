@@ -107,7 +107,8 @@ function told(code: string, message: string, hint: string | undefined): string {
   }
   const advice =
     code === "42501"
-      ? " Grant what the role lacks: select pg2kafka.grant_drain('role') for the drain."
+      ? " Grant what the role lacks: for the drain select pg2kafka.grant_drain('role'); the migration " +
+        "needs CREATE on the database, and to be a member of the tables' owners."
       : "";
   return `${sentence(message)}${hint ? ` ${sentence(hint)}` : advice}`;
 }
@@ -119,5 +120,5 @@ function sentence(text: string): string {
 /** Without user and password. */
 function address(settings: DatabaseSettings): string {
   if (settings.kind !== "url") return `${settings.host}:${settings.port}`;
-  return URL.canParse(settings.url) ? new URL(settings.url).host : "DATABASE_URL";
+  return (URL.canParse(settings.url) && new URL(settings.url).host) || "the host of DATABASE_URL";
 }

@@ -350,13 +350,13 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     return row!.answer;
   }
 
-  /** All that is parked, by id. */
+  /** All that is parked, in the order in which it was to be delivered. */
   function readParked({ lane, lanes }: Share): Promise<ParkedSummary[]> {
     return transaction(
       (tx) => tx<ParkedSummary[]>`
         select id, topic, scope, code, reason, retriable, external_id as "externalId", statement, bytes,
           pg2kafka.is_of_share(external_id, ${lane}, ${lanes}) as "isOwn"
-        from pg2kafka.parked_events order by id`,
+        from pg2kafka.parked_events order by place`,
     );
   }
 
@@ -368,7 +368,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
           statement, replay, case when bytes <= ${eventBytesMax} then data::text end as data,
           case when data is not null then bytes end as "dataBytes",
           (extract(epoch from created_at) * 1000000)::bigint as "createdAtMicros"
-        from pg2kafka.parked_events where id = any(${arrayText(ids)}::bigint[]) order by id`,
+        from pg2kafka.parked_events where id = any(${arrayText(ids)}::bigint[]) order by place`,
     );
   }
 
@@ -409,7 +409,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     await transaction((tx) =>
       Promise.all([
         tx`select pg2kafka.reclaim_log()`,
-        tx`select pg2kafka.forget_kept(${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
+        tx`select pg2kafka.forget_kept(${share.lane}, ${token}, ${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
       ]),
     );
     return bytes;
@@ -547,10 +547,13 @@ function arrayText(ids: readonly string[]): string {
 const NOT_THERE = ["3F000", "42883"];
 
 function notInstalled(cause?: unknown): QueueError {
-  return new QueueError("The database has no pg2kafka schema. Run: npm run migrate", {
-    code: "NOT_INSTALLED",
-    cause,
-  });
+  return new QueueError(
+    "The database has no pg2kafka schema. Run the migration: npm run migrate, or its Lambda.",
+    {
+      code: "NOT_INSTALLED",
+      cause,
+    },
+  );
 }
 
 /** @returns false when another drain took over, and so nothing was settled */

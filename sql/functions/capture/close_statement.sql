@@ -2,6 +2,8 @@
    nested in it: take it from the open ones, which open_statement() describes, and note for each
    of them on the same table after how many of its rows the statement came.
 
+   The setting is the session's, who may write anything there: what is noted is about this table only.
+
    Returns its mark if interleave_events() must follow, because a statement nested in it began
    after some of its rows; else null. */
 create or replace function pg2kafka.close_statement(p_relation oid, p_operation text)
@@ -61,7 +63,8 @@ begin
       select p_relation, m.mark, nextval('pg2kafka.outbound_event_queue_id'), m.rows
       from unnest(v_marks, v_marked_rows) as m (mark, rows)
       where not exists (
-        select from pg2kafka.nested_statements n where n.mark = m.mark and n.rows_before >= m.rows
+        select from pg2kafka.nested_statements n
+        where n.mark = m.mark and n.relation = p_relation and n.rows_before >= m.rows
       );
       v_marks := null;
       v_marked_rows := null;

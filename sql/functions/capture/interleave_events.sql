@@ -21,14 +21,14 @@ placed as (
   select m.*,
     case when is_own then row_number() over (partition by is_own order by id) else coalesce((
       select rows_before from pg2kafka.nested_statements n
-      where n.mark = p_mark and n.after_id < m.id
+      where n.mark = p_mark and n.relation = p_relation and n.after_id < m.id
       order by n.after_id desc
       limit 1
     ), 0) end as place
   from moved m
 ),
 forgotten as (
-  delete from pg2kafka.nested_statements where mark = p_mark
+  delete from pg2kafka.nested_statements where mark = p_mark and relation = p_relation
 ),
 renewed as (
   insert into pg2kafka.outbound_event_queue

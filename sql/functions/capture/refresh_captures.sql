@@ -4,7 +4,7 @@
    name a new inheritance child, go unseen.
 
    p_all    compile all of them, as after an upgrade
-   Returns  the number of tables brought up to date
+   Returns  the number of tables brought up to date; of one that cannot be, a WARNING says why
    Locks:   as setup() where triggers are missing, but in one try: a table in use waits for the
             next call. Nothing is read from the tables. */
 create or replace function pg2kafka.refresh_captures(p_all boolean default false)
@@ -17,6 +17,8 @@ as $$
 declare
   v_tracked record;
   v_count integer := 0;
+  v_code text;
+  v_message text;
 begin
   for v_tracked in
     select r.id, n.nspname, c.relname, t.compile, t.rebuild, t.extend
@@ -63,8 +65,14 @@ begin
           perform pg2kafka.create_member_triggers(v_tracked.id);
         end if;
         v_count := v_count + 1;
-      exception when lock_not_available or deadlock_detected then
-        null;
+      exception
+        when lock_not_available or deadlock_detected then
+          null;
+        -- The other tables' events are not to wait for this one.
+        when others then
+          get stacked diagnostics v_code = returned_sqlstate, v_message = message_text;
+          raise warning 'pg2kafka: the capture of table %.% cannot be brought up to date: %',
+            quote_ident(v_tracked.nspname), quote_ident(v_tracked.relname), pg2kafka.safe_error(v_code, v_message);
       end;
     end if;
   end loop;

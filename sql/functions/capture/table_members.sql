@@ -1,4 +1,5 @@
-/* The partitions or inheritance children of a table, at all levels, without the table itself. */
+/* The partitions or inheritance children of a table, at all levels, without the table itself, and
+   without temporary ones, which are another session's. */
 create or replace function pg2kafka.table_members(p_table regclass)
 returns table (relation regclass, is_partition boolean)
 language sql
@@ -12,5 +13,5 @@ with recursive member as (
 )
 select m.inhrelid::regclass, c.relispartition
 from member m
-join pg_catalog.pg_class c on c.oid = m.inhrelid
+join pg_catalog.pg_class c on c.oid = m.inhrelid and c.relpersistence <> 't'
 $$;

@@ -80,7 +80,8 @@ begin
     from (select * from candidate order by id limit p_events_max) c
     window earlier as (order by id rows between unbounded preceding and 1 preceding)
   ), measured as (
-    select *, sum(least(data_bytes, p_event_bytes_max)) over earlier as bytes_before
+    -- LEAST passes over nulls: a row that was not captured would count as the largest.
+    select *, sum(least(coalesce(data_bytes, 0), p_event_bytes_max)) over earlier as bytes_before
     from (
       select *, octet_length(data::text) as data_bytes from batch
       where coalesce(stored_before, 0) < p_stored_bytes_max

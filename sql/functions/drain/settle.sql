@@ -68,8 +68,9 @@ begin
       case when q.generation < 0 then -q.generation end, p.topic, p.scope, p.code, p.reason, p.retriable
     from jsonb_to_recordset(p_parked) as p (id bigint, topic text, scope text, code text, reason text, retriable boolean)
     join pg2kafka.outbound_event_queue q using (id)
-    -- A batch that is read once more may have been parked before.
-    on conflict (id) do nothing;
+    order by q.id
+    -- A batch that is read once more may have been parked before, and what is before it now may not.
+    on conflict (id) do update set place = default;
 
     select count(*), sum(bytes) into v_count, v_bytes from pg2kafka.parked_events;
     if v_count > p_parked_max or v_bytes > p_parked_bytes_max then

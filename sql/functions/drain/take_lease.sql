@@ -86,11 +86,11 @@ begin
           nextval('pg2kafka.outbound_event_queue_id'),
           (select max(id) from pg2kafka.outbound_event_queue)
         ));
-        update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_snapshots();
+        update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_keeping();
       elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then
-        perform pg2kafka.rewind_snapshots();
+        perform pg2kafka.rewind_snapshots(v_log.lanes);
       end if;
       return query select v_log.number + 1, v_lane, jsonb_array_length(v_lanes), v_log.is_gathering,
         v_lanes -> v_lane -> 'position', v_lanes -> v_lane -> 'transaction';

@@ -1,8 +1,9 @@
 /* Empty the slices of delivered_events whose time is up, and while what is kept takes more than
    p_bytes_max, the oldest. Nobody waits for this: a slice that is being read is left for another time.
 
-   p_keep_ms  0: all of them */
-create or replace function pg2kafka.forget_kept(p_keep_ms bigint, p_bytes_max bigint)
+   p_lane, p_token  the lane of the drain, and its fencing token: a stale one changes nothing
+   p_keep_ms        0: nothing is kept any more, all of them */
+create or replace function pg2kafka.forget_kept(p_lane integer, p_token bigint, p_keep_ms bigint, p_bytes_max bigint)
 returns void
 language plpgsql
 security definer
@@ -15,6 +16,13 @@ begin
     return;
   end if;
   lock table pg2kafka.delivered_slices in share row exclusive mode nowait;
+  if not (select pg2kafka.holds_lease(e.lanes, p_lane, p_token) from pg2kafka.last_entry() e) then
+    return;
+  end if;
+  if p_keep_ms = 0 then
+    -- What of the queue was kept is not: to keep again is to begin again.
+    update pg2kafka.keep_positions set delivered = default, target = default, last_id = default;
+  end if;
   for v_slice in select * from pg2kafka.delivered_slices order by number loop
     if (v_slice.ended_at <= clock_timestamp() - p_keep_ms * interval '1 millisecond' or pg2kafka.kept_bytes() > p_bytes_max)
       and pg2kafka.empty_slice(v_slice.slice)

@@ -19,7 +19,7 @@ begin
       pg2kafka.settle(integer, bigint, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
       pg2kafka.reclaim(integer, integer, bigint, boolean), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
       pg2kafka.snapshot_step(integer, integer, integer, bigint),
-      pg2kafka.replay_step(integer, bigint), pg2kafka.forget_kept(bigint, bigint),
+      pg2kafka.replay_step(integer, bigint), pg2kafka.forget_kept(integer, bigint, bigint, bigint),
       pg2kafka.keep_step(integer, bigint, bigint, bigint, integer, bigint), pg2kafka.status(integer) to %s', p_role
   );
 end;

@@ -18,6 +18,7 @@ declare
   v_class pg_catalog.pg_class;
   v_id integer;
   v_snapshot_id integer;
+  v_tracked_by text;
 begin
   perform pg2kafka.check_isolation('setup()');
   perform pg_current_xact_id();
@@ -34,8 +35,10 @@ begin
   end if;
   perform pg2kafka.check_owner(p_table);
   perform pg_advisory_xact_lock('pg2kafka.external_id_relations'::regclass::oid::integer, p_table::oid::integer);
-  if exists (select from pg2kafka.external_id_relations where relation = p_table) then
-    raise warning 'pg2kafka: table % is tracked already. Skipping setup.', p_table;
+  select external_id into v_tracked_by from pg2kafka.external_id_relations where relation = p_table;
+  if found then
+    raise warning 'pg2kafka: table % is tracked already, by "%". Skipping setup.', p_table, v_tracked_by
+    using hint = 'For another key call pg2kafka.teardown() first; to send its rows again, pg2kafka.snapshot().';
     return;
   end if;
   if not exists (

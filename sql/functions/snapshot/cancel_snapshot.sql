@@ -1,4 +1,5 @@
-/* Give up a snapshot. Its events that are in the queue are still delivered. */
+/* Give up a snapshot. Its events that are in the queue are still delivered, but where the
+   drain's lanes are arranged anew before that. */
 create or replace function pg2kafka.cancel_snapshot(p_id integer)
 returns void
 language sql

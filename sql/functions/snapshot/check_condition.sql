@@ -41,7 +41,8 @@ begin
       when 'pg_catalog.pg_proc'::regclass then d.refobjid
       when 'pg_catalog.pg_operator'::regclass then o.oprcode end
     left join pg_catalog.pg_language l on l.oid = f.prolang
-    left join pg_catalog.pg_type t on d.refclassid = 'pg_catalog.pg_type'::regclass and d.refobjid = t.oid
+    left join pg_catalog.pg_type a on d.refclassid = 'pg_catalog.pg_type'::regclass and d.refobjid = a.oid
+    left join pg_catalog.pg_type t on t.oid = case when a.typtype = 'b' and a.typcategory = 'A' then a.typelem else a.oid end
     where p.polrelid = format('pg2kafka.%I', v_name)::regclass
       and d.refobjid <> p.polrelid and d.refclassid <> 'pg_catalog.pg_collation'::regclass
       and not coalesce(l.lanname in ('c', 'internal'), false)

@@ -1,14 +1,19 @@
-/* Begin all snapshots under way again, as after a restore: their events in the queue have lost
-   their place among the others. */
+/* Begin all snapshots under way again, as after a restore: the events of their steps in the queue have
+   lost their place among the others. Those of snapshots that are over go, too: they were delivered, or
+   given up. To be called while the events have the transaction ids that they were made with. */
 create or replace function pg2kafka.restart_snapshots()
 returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_snapshot pg2kafka.table_snapshots;
 begin
+  delete from pg2kafka.outbound_event_queue
+  where xact = any (array(select xact from pg2kafka.snapshot_steps)) and statement = 'SNAPSHOT';
+  delete from pg2kafka.snapshot_steps;
   for v_snapshot in
     select * from pg2kafka.table_snapshots where state in ('running', 'paused') for update
   loop

@@ -18,6 +18,10 @@ declare
   v_tracked pg2kafka.external_id_relations;
   v_condition text;
 begin
+  if p_table is null then
+    raise exception 'pg2kafka: no table was given'
+    using errcode = 'null_value_not_allowed', hint = 'Pass a tracked table: select pg2kafka.snapshot(''products'')';
+  end if;
   perform pg2kafka.check_owner(p_table);
   perform pg2kafka.check_isolation('snapshot()');
   if cardinality(p_keys) > c_keys_max then

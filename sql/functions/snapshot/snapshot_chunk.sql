@@ -36,6 +36,8 @@ declare
   c_first_rows_max constant integer := 100;
   -- Before Postgres 14 each line of each block has to be named.
   c_blocks_max constant integer := case when current_setting('server_version_num')::integer < 140000 then 64 else 1024 end;
+  -- Of the steps whose events have left the queue: more than one, so that they do not pile up.
+  c_forget_max constant integer := 10;
   v_scan pg2kafka.snapshot_scans := pg2kafka.place_scan(p_id, p_lane, p_lanes);
   v_number constant bigint := v_scan.number;
   v_snapshot pg2kafka.table_snapshots;
@@ -100,5 +102,11 @@ begin
   end if;
   delete from pg2kafka.snapshot_scans
   where snapshot_id = p_id and lanes = p_lanes and lane = p_lane and number = v_number - 1;
+  if rows > 0 then
+    insert into pg2kafka.snapshot_steps (xact, lanes, lane) values (v_scan.xact, p_lanes, p_lane);
+  end if;
+  delete from pg2kafka.snapshot_steps s
+  using (select xact from pg2kafka.snapshot_steps order by xact limit c_forget_max for update skip locked) o
+  where s.xact = o.xact and not exists (select from pg2kafka.outbound_event_queue q where q.xact = o.xact);
 end;
 $$;
