@@ -86,6 +86,9 @@ begin
           nextval('pg2kafka.outbound_event_queue_id'),
           (select max(id) from pg2kafka.outbound_event_queue)
         ));
+        perform setval('pg2kafka.parked_events_place_seq', greatest(
+          nextval('pg2kafka.parked_events_place_seq'), (select max(place) from pg2kafka.parked_events)
+        ));
         perform pg2kafka.restart_snapshots();
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_keeping();
