@@ -219,6 +219,43 @@ describe.each(versions)("hostile values on Postgres %i", (version) => {
     ]);
   });
 
+  test("a value that its type's own cast to json refuses is its text; others are as it makes them", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create type shape as enum ('point', 'curve');
+      create function to_geojson(shape) returns json language plpgsql as $$ begin
+        if $1 = 'curve' then raise exception 'no curves'; end if;
+        return json_build_object('type', $1::text);
+      end $$;
+      create cast (shape as json) with function to_geojson(shape);
+      create domain place as shape;
+      create type pair as (a shape, n int);
+      create table s (id int primary key, g shape, d place, l shape[], p pair, a text);
+      insert into s values (1, 'point', 'point', '{point}', '(point,1)', 'x');
+      select pg2kafka.setup('s', 'id');
+      insert into s values (2, 'point', 'curve', '{point,curve}', '(curve,2)', 'y');
+      insert into s values (3, 'curve', null, null, null, 'z');
+      update s set g = 'curve', a = 'w' where id = 1;
+      update s set g = 'point' where id = 3;`);
+    const point = { type: "point" };
+    expect((await readBriefly(sql)).map(([, , data]) => data)).toEqual([
+      { id: "1", g: point, d: point, l: [point], p: { a: point, n: "1" }, a: "x" },
+      { id: "2", g: point, d: "curve", l: "{point,curve}", p: "(curve,2)", a: "y" },
+      { id: "3", g: "curve", d: null, l: null, p: null, a: "z" },
+      { g: "curve", a: "w" },
+      { g: point },
+    ]);
+    await clearEvents(sql);
+    await sql`select pg2kafka.teardown('s')`;
+    await sql`select pg2kafka.setup('s', 'id')`;
+    const again = (await readBriefly(sql)).map(([, key, data]) => [key, data!["g"]]);
+    expect(again.sort()).toEqual([
+      ["1", "curve"],
+      ["2", point],
+      ["3", point],
+    ]);
+  });
+
   test("json that is nested 10,000 deep is inserted and updated", async () => {
     const { sql } = pg;
     await sql`create table j (id int primary key, doc json)`;

@@ -40,15 +40,16 @@ begin
   v_fits := pg2kafka.json_fits(p_columns, p_types);
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
-      $sql$%s select %s, %s, %L, case when %s then row_to_json(n.*) end from %s n$sql$,
-      c_head, v_key, p_names, p_operation, v_fits, p_new
+      $sql$%s select %s, %s, %L, case when %s then %s end from %s n$sql$,
+      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types), p_new
     );
   end if;
 
   select string_agg(
     format(
-      $sql$case when %s then concat(%L, coalesce(to_json(n.%I), 'null')) end$sql$,
-      case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':', name
+      $sql$case when %s then concat(%L, coalesce(%s, 'null')) end$sql$,
+      case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':',
+      pg2kafka.json_value(name, type)
     ), E',\n        ' order by position
   )
   into v_changes

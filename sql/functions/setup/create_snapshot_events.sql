@@ -17,7 +17,8 @@ set bytea_output = 'hex'
 as $$
 declare
   v_tracked pg2kafka.external_id_relations;
-  v_columns text[];
+  v_types constant text := pg2kafka.column_types(p_table);
+  v_columns constant text[] := pg2kafka.column_names(v_types);
 begin
   perform pg2kafka.check_owner(p_table);
   perform pg2kafka.check_isolation('create_snapshot_events()');
@@ -27,11 +28,14 @@ begin
     raise exception 'pg2kafka: table % is not tracked', p_table
     using errcode = 'undefined_object', hint = 'Call pg2kafka.setup() with the table and the column that becomes the key.';
   end if;
-  v_columns := pg2kafka.stored_columns(pg2kafka.column_names(pg2kafka.table_columns(p_table)), p_table);
-  execute pg2kafka.capture_current_statement(
+  execute pg2kafka.capture_statement(
     'SNAPSHOT', v_columns,
+    (
+      select array_agg(value::regtype order by position)
+      from json_each_text(v_types::json) with ordinality as c (key, value, position)
+    ),
     pg2kafka.external_id_column(v_columns, v_tracked.external_id, p_table, p_table, v_tracked.external_id_attnum),
-    '$1[1], $1[2]', null, p_table::text, true
+    '$1[1], $1[2]', null, pg2kafka.with_columns(v_columns, p_table::text), true, 'false'
   ) using (pg_identify_object_as_address('pg_class'::regclass, p_table, 0)).object_names;
 end;
 $$;

@@ -1,0 +1,13 @@
+/* The JSON of a value whose type has a cast to JSON of its own; where that refuses the value, its text.
+   Without a search path of its own, which would cost more than the rest: each name is qualified. */
+create or replace function pg2kafka.json_or_text(p_value anyelement)
+returns json
+language plpgsql
+stable
+as $$
+begin
+  return pg_catalog.to_json(p_value);
+exception when others then
+  return pg_catalog.to_json(p_value::pg_catalog.text);
+end;
+$$;
