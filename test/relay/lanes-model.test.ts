@@ -17,7 +17,7 @@ const WRITERS = 4;
 const ROWS = 600;
 const LANES_MAX = 3;
 const SNAPSHOTS_MAX = 40;
-const INVOCATIONS = 300;
+const INVOCATIONS = 150;
 const CALLS_MAX = 6;
 /** To deliver what is left, and finish the snapshots. */
 const LAST_INVOCATIONS_MAX = 2_000;

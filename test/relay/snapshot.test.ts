@@ -421,7 +421,8 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
     await reader.takeOver();
     await reader.finish();
     await reader.expectFold("t", "id");
-    expect(reader.countOf("SNAPSHOT")).toBe(MANY + 100);
+    // What the first step made is not sent: by its ids it would come too late.
+    expect(reader.countOf("SNAPSHOT")).toBe(MANY);
     expect(await statesOf(sql)).toEqual(["finished"]);
   });
 });

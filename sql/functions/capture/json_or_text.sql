@@ -8,6 +8,7 @@ as $$
 begin
   return pg_catalog.to_json(p_value);
 exception when others then
-  return pg_catalog.to_json(p_value::pg_catalog.text);
+  -- Not by a cast, which may be somebody's own as well.
+  return pg_catalog.to_json(pg_catalog.format('%s', p_value));
 end;
 $$;
