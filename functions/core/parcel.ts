@@ -44,7 +44,7 @@ export function pack(
     blocked.add(message.topic, event, false);
     if (room) takeRoom(room, [event]);
   }
-  if (room && (room.eventsMax < 0 || room.bytesMax < 0)) throw parkedFull(limits.parked);
+  if (room) assertRoom(room, limits.parked);
   return parcel;
 }
 
@@ -84,14 +84,19 @@ export function block(
 export function checkRoom(
   { events }: Parcel,
   refused: ReadonlyMap<number, Refusal>,
-  { eventsMax, bytesMax }: ParkedLimits,
+  room: ParkedLimits,
   bounds: ParkedLimits,
 ): void {
-  const bytes = [...refused.keys()].reduce(
-    (sum, index) => sum + (events[index]!.dataBytes ?? 0),
-    0,
+  const left = { ...room };
+  takeRoom(
+    left,
+    [...refused.keys()].map((index) => events[index]!),
   );
-  if (refused.size > eventsMax || bytes > bytesMax) throw parkedFull(bounds);
+  assertRoom(left, bounds);
+}
+
+function assertRoom({ eventsMax, bytesMax }: ParkedLimits, bounds: ParkedLimits): void {
+  if (eventsMax < 0 || bytesMax < 0) throw parkedFull(bounds);
 }
 
 export function takeRoom(

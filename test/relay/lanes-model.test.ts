@@ -3,8 +3,9 @@ import type { Sql } from "postgres";
 import { expect, test } from "vitest";
 import { createQueue, type Held, type Queue } from "../../functions/core/postgres/queue.ts";
 import { newest, useDatabase } from "../support/database.ts";
-import { type CapturedEvent, expectFold, parseExactly } from "../support/events.ts";
+import { type CapturedEvent, expectFold } from "../support/events.ts";
 import { type Random, randomFrom } from "../support/random.ts";
+import { capturedOf } from "./reader.ts";
 import { drainSession, expireLeases, NOTHING, PARKED_MAX, writer } from "./support.ts";
 
 /* Random transactions on a table whose snapshots are made in steps, cancelled and begun again, while the
@@ -104,17 +105,10 @@ class Lanes {
       const limits = { eventsMax: 1 + random(300), bytesMax: 1e7, eventBytesMax: 1e7 };
       const batch = await queue.fetch(held.position, lease.drawnId, limits, lease.share);
       isIdle &&= batch.events.length === 0 && held.position.target === null;
-      for (const { id, uuid, externalId, schema, table, statement, data } of batch.events) {
-        if (this.#seen.has(uuid)) continue;
-        this.#seen.add(uuid);
-        this.events.push({
-          id: String(id),
-          external_id: externalId,
-          table_schema: schema,
-          table_name: table,
-          statement,
-          data: parseExactly(data!) as Record<string, unknown>,
-        });
+      for (const event of batch.events) {
+        if (this.#seen.has(event.uuid)) continue;
+        this.#seen.add(event.uuid);
+        this.events.push(capturedOf(event));
       }
       // Killed when the batch is delivered and not settled.
       if (!this.isUnharmed && random(12) === 0) return { gather: false, isIdle: false };

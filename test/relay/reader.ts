@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import type { FetchedEvent } from "../../functions/core/postgres/batch.ts";
 import {
   createQueue,
   type Held,
@@ -15,6 +16,19 @@ const LEASE_MS = 600_000;
 const PARKED_MAX = { eventsMax: 0, bytesMax: 0 };
 const STEPS_MAX = 10_000;
 const WHOLE: SnapshotLimits = { rowsMax: 5_000, bytesMax: 1e7 };
+
+/** An event of a batch, as the tests look at it. */
+export function capturedOf(event: FetchedEvent): CapturedEvent {
+  const { id, externalId, schema, table, statement, data } = event;
+  return {
+    id: String(id),
+    external_id: externalId,
+    table_schema: schema,
+    table_name: table,
+    statement,
+    data: data === null ? null : (parseExactly(data) as Record<string, unknown>),
+  };
+}
 
 /** Reads the queue as the drain does, one batch or step at a time, and keeps what it has read. */
 export class Reader {
@@ -61,7 +75,8 @@ export class Reader {
     const { lease, position } = this.#held;
     const limits = { eventsMax, bytesMax: 1e7, eventBytesMax: 1e7 };
     const { events, after } = await this.#queue.fetch(position, lease.drawnId, limits, lease.share);
-    for (const { id, uuid, externalId, schema, table, statement, data, replay } of events) {
+    for (const event of events) {
+      const { uuid, replay } = event;
       const copy = `${replay}/${uuid}`;
       if (this.#seen.has(copy)) continue;
       this.#seen.add(copy);
@@ -70,14 +85,7 @@ export class Reader {
         continue;
       }
       this.uuids.push(uuid);
-      this.events.push({
-        id: String(id),
-        external_id: externalId,
-        table_schema: schema,
-        table_name: table,
-        statement,
-        data: data === null ? null : (parseExactly(data) as Record<string, unknown>),
-      });
+      this.events.push(capturedOf(event));
     }
     if (isKilled) await this.takeOver();
     else {

@@ -30,6 +30,7 @@ declare
     format('%s.%I::text', case when p_operation in ('INSERT', 'SNAPSHOT') then 'n' else 'o' end, p_external_id)
   end;
   v_fits text;
+  v_with_cast regtype[] := '{}';
   v_changes text;
   v_pair text := 'pair';
 begin
@@ -38,10 +39,13 @@ begin
   end if;
 
   v_fits := pg2kafka.json_fits(p_columns, p_types);
+  if p_types is not null then
+    v_with_cast := pg2kafka.types_with_json_cast(p_types);
+  end if;
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
       $sql$%s select %s, %s, %L, case when %s then %s end from %s n$sql$,
-      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types), p_new
+      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types, v_with_cast), p_new
     );
   end if;
 
@@ -49,7 +53,7 @@ begin
     format(
       $sql$case when %s then concat(%L, coalesce(%s, 'null')) end$sql$,
       case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':',
-      pg2kafka.json_value(name, type)
+      format(case when type = any (v_with_cast) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
     ), E',\n        ' order by position
   )
   into v_changes

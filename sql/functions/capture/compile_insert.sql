@@ -19,10 +19,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_columns text[] := pg2kafka.column_names(p_tracked.columns);
-  v_types regtype[] := (
-    select array_agg(value::regtype order by position)
-    from json_each_text(p_tracked.columns::json) with ordinality as c (key, value, position)
-  );
+  v_types regtype[] := pg2kafka.column_regtypes(p_tracked.columns);
   -- All columns of the rows, or those that have values.
   v_all constant boolean := v_columns = pg2kafka.column_names(pg2kafka.table_columns(p_tracked.relation));
   v_old constant text := case when v_all then p_old else pg2kafka.with_columns(v_columns, p_old) end;

@@ -1,15 +1,16 @@
-/* SQL for the JSON of the row n. p_columns and p_types as in capture_statement(). */
-create or replace function pg2kafka.json_row(p_columns text[], p_types regtype[])
+/* SQL for the JSON of the row n. p_columns and p_types as in capture_statement(); p_with_cast: of these
+   types those of types_with_json_cast(). */
+create or replace function pg2kafka.json_row(p_columns text[], p_types regtype[], p_with_cast regtype[])
 returns text
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-select case when bool_or(pg2kafka.casts_to_json(type)) then
+select case when p_with_cast = '{}' then 'row_to_json(n.*)' else
   'row_to_json((select r from (select ' || string_agg(
-    case when pg2kafka.casts_to_json(type) then pg2kafka.json_value(name, type) || format(' as %I', name) else format('n.%I', name) end,
+    format(case when type = any (p_with_cast) then 'pg2kafka.json_or_text(n.%1$I) as %1$I' else 'n.%I' end, name),
     ', ' order by position
   ) || ') r))'
-else 'row_to_json(n.*)' end
+end
 from unnest(p_columns, p_types) with ordinality as c (name, type, position)
 $$;

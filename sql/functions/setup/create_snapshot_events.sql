@@ -29,11 +29,7 @@ begin
     using errcode = 'undefined_object', hint = 'Call pg2kafka.setup() with the table and the column that becomes the key.';
   end if;
   execute pg2kafka.capture_statement(
-    'SNAPSHOT', v_columns,
-    (
-      select array_agg(value::regtype order by position)
-      from json_each_text(v_types::json) with ordinality as c (key, value, position)
-    ),
+    'SNAPSHOT', v_columns, pg2kafka.column_regtypes(v_types),
     pg2kafka.external_id_column(v_columns, v_tracked.external_id, p_table, p_table, v_tracked.external_id_attnum),
     '$1[1], $1[2]', null, pg2kafka.with_columns(v_columns, p_table::text), true, 'false'
   ) using (pg_identify_object_as_address('pg_class'::regclass, p_table, 0)).object_names;

@@ -58,10 +58,7 @@ begin
     v_bytes, v_blocks, v_where,
     pg2kafka.capture_statement(
       'SNAPSHOT', v_columns,
-      (
-        select array_agg(value::regtype order by position)
-        from json_each_text(v_types::json) with ordinality as c (key, value, position)
-      ),
+      pg2kafka.column_regtypes(v_types),
       v_external_id, '$1[1], $1[2]', null,
       format(
         '(select %s from (select * %s and ctid <= (select ctid from last) offset 0) scan where %s)',

@@ -1,15 +1,15 @@
-/* Whether the JSON of a type's values is made by a cast that somebody has defined, as extensions do: of
+/* Of some types those whose values' JSON is made by a cast that somebody has defined, as extensions do: of
    the type itself, or of what its values are made of. Such a cast may refuse a value. */
-create or replace function pg2kafka.casts_to_json(p_type regtype)
-returns boolean
+create or replace function pg2kafka.types_with_json_cast(p_types regtype[])
+returns regtype[]
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 with recursive part as (
-  select p_type::oid as type
+  select u.type as whole, u.type::oid as type from unnest(p_types) u (type)
   union
-  select inner_part.type
+  select p.whole, inner_part.type
   from part p
   join pg_catalog.pg_type t on t.oid = p.type
   cross join lateral (
@@ -20,8 +20,7 @@ with recursive part as (
   ) inner_part
   where inner_part.type <> 0
 )
-select exists (
-  select from part p
-  join pg_catalog.pg_cast c on c.castsource = p.type and c.casttarget = 'json'::regtype
-)
+select coalesce(array_agg(distinct p.whole), '{}')
+from part p
+join pg_catalog.pg_cast c on c.castsource = p.type and c.casttarget = 'json'::regtype
 $$;
