@@ -103,7 +103,7 @@ create table pg2kafka.nested_statements (
   after_id bigint not null,
   rows_before bigint not null
 );
-create index nested_statements_mark_idx on pg2kafka.nested_statements (mark, after_id);
+create index nested_statements_mark_idx on pg2kafka.nested_statements (mark, after_id, rows_before);
 comment on table pg2kafka.nested_statements is 'Used within a transaction, for the order of its events; always empty to others';
 
 /* Where a publication is for all tables, Postgres refuses to take or change a row of a table that has

@@ -4,6 +4,11 @@
 
    The setting is the session's, who may write anything there: what is noted is about this table only.
 
+   A part of the same statement (WITH ... AS (DELETE ...) INSERT ...) that is still open is no outer
+   one. The parts see the table as it was before all of them, so what they have in common can only be
+   a key that one gives up, by DELETE or UPDATE, before another takes it, by UPDATE or INSERT. What
+   is noted for it is that this statement came after all of its rows.
+
    Returns its mark if interleave_events() must follow, because a statement nested in it began
    after some of its rows; else null. */
 create or replace function pg2kafka.close_statement(p_relation oid, p_operation text)
@@ -15,6 +20,7 @@ declare
   c_operations constant text[] := array['INSERT', 'UPDATE', 'DELETE'];
   -- Where an entry has its mark; before it are three counts, in the order of the operations.
   c_mark constant integer := 6;
+  c_all_rows constant bigint := 9223372036854775807;
   v_entries text[] := string_to_array(current_setting('pg2kafka.open_statements', true), '/');
   v_own constant integer := array_position(c_operations, p_operation);
   v_part text[];
@@ -28,12 +34,22 @@ declare
   v_counts text[];
   v_marks bigint[];
   v_marked_rows bigint[];
+  -- The marks of open parts of the same statement, whose events come first.
+  v_parts bigint[];
+  v_mark_or_now bigint;
 begin
   for v_nth in 1..coalesce(cardinality(v_entries), 0) loop
     v_part := string_to_array(v_entries[v_nth], ',');
     continue when v_part[1] is distinct from p_relation::text;
     if v_began is null then
-      continue when v_part[2] <> p_operation;
+      if v_part[2] <> p_operation then
+        if array_position(c_operations, v_part[2]) > v_own then
+          v_part[c_mark] := coalesce(v_part[c_mark], nextval('pg2kafka.outbound_event_queue_id')::text);
+          v_parts := v_parts || v_part[c_mark]::bigint;
+          v_entries[v_nth] := array_to_string(v_part, ',');
+        end if;
+        continue;
+      end if;
       v_began := v_part[3:5];
       v_mark := v_part[c_mark];
       v_changed := pg2kafka.rows_changed(p_relation, p_operation) - v_began[v_own];
@@ -43,7 +59,7 @@ begin
     v_operation := array_position(c_operations, v_part[2]);
     v_rows[v_nth] := case
       -- Nothing is counted. Most often the nested statement comes from an AFTER trigger.
-      when not current_setting('track_counts')::boolean then 9223372036854775807
+      when not current_setting('track_counts')::boolean then c_all_rows
       else v_began[v_operation] - v_part[2 + v_operation]::bigint
     end;
     v_began[v_operation] := v_part[2 + v_operation];
@@ -77,6 +93,15 @@ begin
       v_entries[v_nth] := array_to_string(v_part, ',');
     end if;
   end loop;
+  if v_began is not null and v_parts is not null and not pg2kafka.is_cascaded_to(p_relation) then
+    -- What was nested in this statement comes after all of their rows, too.
+    v_mark_or_now := coalesce(v_mark, nextval('pg2kafka.outbound_event_queue_id'));
+    delete from pg2kafka.nested_statements
+    where relation = p_relation and mark = any (v_parts) and after_id > v_mark_or_now;
+    insert into pg2kafka.nested_statements (relation, mark, after_id, rows_before)
+    select p_relation, mark, v_mark_or_now, c_all_rows
+    from unnest(v_parts) as mark;
+  end if;
   -- Nulls are left out.
   perform set_config('pg2kafka.open_statements', array_to_string(v_entries, '/'), true);
   return v_mark;

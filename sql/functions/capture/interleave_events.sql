@@ -22,7 +22,7 @@ placed as (
     case when is_own then row_number() over (partition by is_own order by id) else coalesce((
       select rows_before from pg2kafka.nested_statements n
       where n.mark = p_mark and n.relation = p_relation and n.after_id < m.id
-      order by n.after_id desc
+      order by n.after_id desc, n.rows_before desc
       limit 1
     ), 0) end as place
   from moved m
