@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 export const MORE = [
   "test/dependencies.test.ts",
   "test/faults/broker-disk.test.ts",
+  "test/faults/standby.test.ts",
   "test/faults/transactions.test.ts",
   "test/local/**/*.test.ts",
   "test/support/committed.test.ts",
@@ -19,6 +20,7 @@ export const MORE = [
   "test/relay/linger.test.ts",
   "test/relay/markers.test.ts",
   "test/relay/one-trip.test.ts",
+  "test/relay/refused.test.ts",
   "test/relay/snapshot.test.ts",
   "test/relay/replay.test.ts",
   "test/relay/replay-drain.test.ts",

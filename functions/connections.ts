@@ -31,8 +31,8 @@ let kept: Connections | undefined;
 let usedAtMs = 0;
 
 /**
- * Work on the connections that are kept, or on new ones, which are kept then. Where kept ones turn
- * out dead, or the secret names another user, the work is done once more, on new ones.
+ * Work on the connections that are kept, or on new ones, which are kept then, unless the work fails.
+ * Where kept ones turn out dead, or the secret names another user, the work is done once more, on new ones.
  *
  * @param signal the invocation was given up; what is kept by then is another one's
  * @throws what the work throws, explained where it is about the database
@@ -50,9 +50,10 @@ export async function withConnections<Result>(
       } catch (error) {
         signal.throwIfAborted();
         const failure = kept ? explainFailure(error, kept.config.database) : error;
+        // Also where it does not look like theirs: they may lead to a server that is a standby by now.
+        discardConnections();
         if (attempt === ATTEMPTS_MAX || !endsWithConnection(failure, isKept)) throw failure;
         log("warn", "connecting anew", describeFailure(failure));
-        discardConnections();
       }
     }
   } finally {

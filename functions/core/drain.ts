@@ -38,8 +38,9 @@ export async function drain(
     config.delivery === "exactly-once"
       ? exactlyOnce(transactionalProducer(config, state.database, lane))
       : atLeastOnce(producer);
+  const { eventsMax } = limits.batch;
   const report = await relay(
-    { queue, toMessage, openSender, limits, deadlineMs, lane, lanes, linger },
+    { queue, toMessage, openSender, limits, eventsMax, deadlineMs, lane, lanes, linger },
     state,
   );
   const durationMs = Math.round(performance.now() - startedMs);

@@ -57,7 +57,8 @@ async function hasWork(
  * Under a lease: send what is visible, and in turns with it the steps of snapshots and replays; with lingering
  * wait for more. Then give the lease back.
  *
- * @returns whether to come for another lease: the lanes are to be arranged anew
+ * @returns whether to come for another lease: the lanes are to be arranged anew, or a batch is to be
+ *   sent in smaller ones
  */
 async function work(
   run: Relay,
@@ -79,8 +80,7 @@ async function work(
       return await session.end(left.isBeforeTruncate);
     }
   } catch (error) {
-    await session.giveUp(error);
-    return false;
+    return await session.giveUp(error);
   } finally {
     await session.close();
   }
@@ -102,7 +102,7 @@ async function drainVisible(
     if (next) await untilAsked();
     await session.deliver(batch);
     batch = await (next ?? session.read(batch.after));
-    if (session.isToEnd() || steps.isDue(session.position)) break;
+    if (session.isToEnd() || steps.isDue(session)) break;
   }
   report.busyMs += Math.round(performance.now() - startedMs);
   report.lagMs = lagMs(batch);

@@ -11,6 +11,8 @@ export interface Relay {
   /** For the lease of a lane; the session closes it. */
   openSender: (lane: number) => Sender;
   limits: RelayLimits;
+  /** Of a batch; less than the limit once more was refused of one than could be dealt with. */
+  eventsMax: number;
   /** On the monotonic clock of `performance.now()`; no batch starts in the last `marginMs`. */
   deadlineMs: number;
   /** Which of the drains this is, from 0, and how many there are to be. */

@@ -1,4 +1,5 @@
 import { ProduceError, QueueError } from "./errors.ts";
+import { NARROWED_ALWAYS_MAX } from "./kafka/outbox.ts";
 import { block, checkRoom, leftOf, pack, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
 import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
@@ -27,13 +28,23 @@ import type { Sender } from "./sender.ts";
 /** How often space is given back while there is always something to send. */
 const RECLAIM_EVERY_MS = 30_000;
 
+/** Rows read, or events sent again, in one step: enough that a step costs little beside them, few
+ *  enough that live events wait a moment only. */
+const STEP_ROWS_MAX = 5_000;
+
 /** Copied in one step: some tens of milliseconds, for which live events wait. */
 const KEEP_ROWS_MAX = 5_000;
+
+/** A batch of which too much is refused is tried again in so much smaller ones. */
+const SMALLER = 4;
 
 const WITHOUT_BOUND: ParkedLimits = {
   eventsMax: 2 ** 31 - 1,
   bytesMax: Number.MAX_SAFE_INTEGER,
 };
+
+/** A batch of which more is refused than can be parked, or found in a moment. */
+const TOO_MUCH: ReadonlySet<string> = new Set(["TOO_MANY_REFUSED", "PARKED_FULL"]);
 
 /** How far a drain has come. */
 type Progress = Pick<Held, "position" | "transaction">;
@@ -49,13 +60,15 @@ export class Session {
   readonly #isGathered: boolean;
   #transaction: TransactionState;
   /** What a failure gives the lease back with: what was not settled is not behind it. Null: nobody
-   *  knows, for a step was not answered, which is to be found as it is stored. */
+   *  knows, for what was asked was not answered, and is to be found as it is stored. */
   #settled: Progress | null;
   /** The last batch's settlement, one at a time. */
   #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
   #blocked = new Blocked();
   #room: ParkedLimits;
+  /** Of the batch that is sent, or was sent last. */
+  #sendingEvents = 0;
   #isKeepBlocked = false;
   #reclaimAtMs = performance.now() + RECLAIM_EVERY_MS;
 
@@ -92,7 +105,8 @@ export class Session {
     const { queue, limits } = this.#run;
     const parked = await queue.readParked(this.lease.share);
     takeRoom(this.#room, parked);
-    for (const due of dueEvents(parked, this.#blocked, limits.batch)) {
+    const together = { ...limits.batch, eventsMax: NARROWED_ALWAYS_MAX };
+    for (const due of dueEvents(parked, this.#blocked, together)) {
       if (!this.mayContinue(false)) break;
       const ids = due.map(({ id }) => id);
       const events = await queue.readParkedEvents(ids, limits.batch.eventBytesMax);
@@ -110,13 +124,30 @@ export class Session {
     }
   }
 
+  /** Read no more than could be parked of it: what finds no room then is not sent again and again
+   *  with others. */
   read(position: Position): Promise<Batch> {
-    const { queue, limits } = this.#run;
-    return readNext(queue, position, this.lease.drawnId, limits.batch, this.lease.share);
+    const { queue, limits, eventsMax } = this.#run;
+    const batch = {
+      ...limits.batch,
+      eventsMax: Math.max(1, Math.min(eventsMax, this.#room.eventsMax)),
+      bytesMax: Math.max(1, Math.min(limits.batch.bytesMax, this.#room.bytesMax)),
+    };
+    return readNext(queue, position, this.lease.drawnId, batch, this.lease.share);
+  }
+
+  /** What a step of a snapshot or a replay may make: half of what could be parked of it, so that no
+   *  number of them fills that up. */
+  get stepLimits(): SnapshotLimits {
+    return {
+      rowsMax: Math.min(STEP_ROWS_MAX, Math.floor(this.#room.eventsMax / 2)),
+      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.floor(this.#room.bytesMax / 2)),
+    };
   }
 
   /** Send a batch. When Kafka has acknowledged all of it, it is settled while the next one is sent. */
   async deliver({ events, after }: Batch): Promise<void> {
+    this.#sendingEvents = events.length;
     await this.#send(events, this.#room, (parked) => ({ position: after, parked }));
     this.#report.batches += 1;
     if (performance.now() < this.#reclaimAtMs) return;
@@ -183,9 +214,16 @@ export class Session {
     parkedMax = this.#run.limits.parked,
   ): Promise<void> {
     const { queue } = this.#run;
+    const before = this.#settled;
     const progress = this.#progress; // The position may go on meanwhile.
-    await queue.settle(this.lease, leaseMs, this.#whole(settlement), parkedMax);
-    this.#settled = progress;
+    this.#settled = null;
+    try {
+      await queue.settle(this.lease, leaseMs, this.#whole(settlement), parkedMax);
+      this.#settled = progress;
+    } catch (error) {
+      if (isRefused(error)) this.#settled = before;
+      throw error;
+    }
   }
 
   get #progress(): Progress {
@@ -199,21 +237,31 @@ export class Session {
   }
 
   /** Make a step of a snapshot, and go on from there. */
-  async stepSnapshot(bounds: SnapshotLimits): Promise<SnapshotStep> {
+  async stepSnapshot(): Promise<SnapshotStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
     this.#settled = null;
-    const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
+    const step = await queue.stepSnapshot(
+      this.lease,
+      limits.leaseMs,
+      this.#whole({}),
+      this.stepLimits,
+    );
     this.position = step.after;
     this.#settled = this.#progress;
     return step;
   }
 
   /** Make a step of a replay, if one can be made now. */
-  async stepReplay(bounds: SnapshotLimits): Promise<ReplayStep> {
+  async stepReplay(): Promise<ReplayStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
-    const step = await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
+    const step = await queue.stepReplay(
+      this.lease,
+      limits.leaseMs,
+      this.#whole({}),
+      this.stepLimits,
+    );
     this.#settled = this.#progress;
     return step;
   }
@@ -262,9 +310,13 @@ export class Session {
     return this.#report.stopped === null && hasTime(this.#run) && (isAlone || this.#run.linger);
   }
 
-  /** Give the lease back after a failure, with what was settled before it; where that is not known, let
-   *  it run out. Where another drain has the lease by now, that changes nothing. */
-  async giveUp(error: unknown): Promise<void> {
+  /**
+   * Give the lease back after a failure, with what was settled before it; where that is not known, let
+   * it run out. Where another drain has the lease by now, that changes nothing.
+   *
+   * @returns whether to come for another one, and send smaller batches
+   */
+  async giveUp(error: unknown): Promise<boolean> {
     await this.#settling.catch(() => {});
     if (this.#settled) {
       ({ position: this.position, transaction: this.#transaction } = this.#settled);
@@ -272,9 +324,14 @@ export class Session {
     }
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
-    const isFull = error.code === "TOO_MANY_REFUSED";
-    const { code, message } = isFull ? parkedFull(this.#run.limits.parked, error) : error;
+    const isTooMuch = TOO_MUCH.has(error.code);
+    if (isTooMuch && this.#sendingEvents > 1) {
+      this.#run.eventsMax = Math.ceil(this.#sendingEvents / SMALLER);
+      return true;
+    }
+    const { code, message } = isTooMuch ? parkedFull(this.#run.limits.parked, error) : error;
     stop(this.#report, code, message);
+    return false;
   }
 
   async close(): Promise<void> {
@@ -293,6 +350,12 @@ export class Session {
 /** Whether a position is made up of what several lanes have left. */
 function isGathered({ spans }: Position): boolean {
   return spans.some(({ share }) => share !== null);
+}
+
+/** Whether Postgres has said that nothing was changed. What ends a session may come after the commit. */
+function isRefused(error: unknown): boolean {
+  const { severity } = Object(error) as { severity?: string };
+  return error instanceof QueueError || severity === "ERROR";
 }
 
 /** A span between two snapshots may turn out to hold nothing more: then the next one counts. */

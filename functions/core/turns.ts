@@ -1,12 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Position } from "./postgres/state.ts";
 import type { RelayReport } from "./report.ts";
 import type { Relay } from "./run.ts";
 import type { Session } from "./session.ts";
-
-/** Rows read, or events sent again, in one step: enough that a step costs little beside them, few
- *  enough that live events wait a moment only. */
-const STEP_ROWS_MAX = 5_000;
 
 /** How soon a lane looks again whether the others have delivered a replay's last step. */
 const REPLAY_POLL_MS = 50;
@@ -35,8 +30,8 @@ export class StepTurns {
   }
 
   /** Whether it is a step's turn, although live events wait. */
-  isDue({ target }: Position): boolean {
-    if (!this.#hasSteps() || target !== null) return false;
+  isDue(session: Session): boolean {
+    if (!this.#hasSteps(session)) return false;
     const { snapshotShare } = this.#run.limits;
     const live = this.#report.batches - this.#batches;
     return this.#batches * (100 - snapshotShare) <= live * snapshotShare;
@@ -48,7 +43,7 @@ export class StepTurns {
    * @returns whether there was one
    */
   async step(session: Session, isPaused: boolean): Promise<boolean> {
-    if (!this.#hasSteps() || session.position.target !== null) return false;
+    if (!this.#hasSteps(session)) return false;
     if (!session.mayContinue(isPaused)) return false;
     this.#isReplaysTurn = !this.#isReplaysTurn && this.#report.isReplaying;
     const isReplays = this.#isReplaysTurn || !this.#report.isSnapshotting;
@@ -57,19 +52,21 @@ export class StepTurns {
     return true;
   }
 
-  #hasSteps(): boolean {
-    return this.#report.isSnapshotting || this.#report.isReplaying;
+  #hasSteps(session: Session): boolean {
+    const isLeft = this.#report.isSnapshotting || this.#report.isReplaying;
+    const { rowsMax, bytesMax } = session.stepLimits;
+    return isLeft && session.position.target === null && rowsMax > 0 && bytesMax > 0;
   }
 
   async #snapshot(session: Session): Promise<number> {
-    const { isLeft, rows } = await session.stepSnapshot(this.#bounds());
+    const { isLeft, rows } = await session.stepSnapshot();
     this.#report.isSnapshotting = isLeft;
     this.#report.snapshotRows += rows;
     return rows;
   }
 
   async #replay(session: Session): Promise<number> {
-    const { isLeft, isWaiting, events } = await session.stepReplay(this.#bounds());
+    const { isLeft, isWaiting, events } = await session.stepReplay();
     this.#report.isReplaying = isLeft;
     this.#report.replayed += events;
     if (isWaiting && this.#report.drained) await this.#poll();
@@ -83,9 +80,5 @@ export class StepTurns {
     this.#polledBatches = batches;
     if (this.#polls < REPLAY_POLLS_MAX) await sleep(REPLAY_POLL_MS);
     else this.#report.isReplaying = false;
-  }
-
-  #bounds() {
-    return { rowsMax: STEP_ROWS_MAX, bytesMax: this.#run.limits.batch.bytesMax };
   }
 }

@@ -40,12 +40,15 @@ create table pg2kafka.external_id_relations (
   relation regclass unique,
   external_id_attnum smallint,
   columns text,
+  types_with_cast text not null default '{}',
   whole_updates boolean not null default false,
   created_at timestamptz not null default now()
 );
 comment on table pg2kafka.external_id_relations is 'Tracked tables; written by setup() and teardown()';
 comment on column pg2kafka.external_id_relations.columns is
   'The columns that the capture function was compiled for, as a JSON object of names and types; null: not compiled yet';
+comment on column pg2kafka.external_id_relations.types_with_cast is
+  'Of their types, those whose cast to json somebody has defined';
 comment on column pg2kafka.external_id_relations.whole_updates is
   'While a snapshot of the table is under way: its UPDATE events carry the whole row';
 

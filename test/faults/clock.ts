@@ -1,4 +1,6 @@
 import { appendFileSync } from "node:fs";
+import { randomFrom } from "../support/random.ts";
+import { SEED } from "./seed.ts";
 
 /* To be loaded before a process' own code, with `node --import`: its clock of the day jumps while it
    works, to and fro. performance.now() goes on as it does, and so do timers. */
@@ -7,6 +9,7 @@ const EVERY_MS = 20;
 /** 20 days, in each direction. */
 const BY_MS_MAX = 20 * 86_400_000;
 
+const random = randomFrom(SEED);
 const { now } = Date;
 let byMs = 0;
 let jumps = 0;
@@ -17,7 +20,7 @@ globalThis.Date = new Proxy(Date, {
     Reflect.construct(target, args.length === 0 ? [Date.now()] : args) as object,
 });
 setInterval(() => {
-  byMs = Math.round((Math.random() * 2 - 1) * BY_MS_MAX);
+  byMs = random(2 * BY_MS_MAX) - BY_MS_MAX;
   jumps += 1;
 }, EVERY_MS).unref();
 process.on("exit", () => appendFileSync(process.env["JUMPS_FILE"]!, `${jumps}\n`));

@@ -51,21 +51,6 @@ export class Drains {
     return this.#current[lane]!;
   }
 
-  /** SIGKILL; the next one starts at once, and waits for the dead one's lease. */
-  kill(lane = 0): void {
-    this.current(lane).kill("SIGKILL");
-  }
-
-  /** Freeze one, start another one meanwhile, and thaw it after so long. */
-  async freeze(ms: number, lane = 0): Promise<void> {
-    const frozen = this.current(lane);
-    frozen.kill("SIGSTOP");
-    const other = this.#run(lane, { LINGER: "false" });
-    await sleep(ms);
-    frozen.kill("SIGCONT");
-    this.note(await other.finished);
-  }
-
   /** No more are started; those at work end by their own time. */
   async stop(): Promise<void> {
     this.#isRunning = false;

@@ -12,12 +12,12 @@ import { schema } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
 import { History } from "./history.ts";
 import { report } from "./report.ts";
+import { SEED } from "./seed.ts";
 
 const DISK_MB = 192;
 const CHUNK_BYTES = 65_536;
 /** Far more than what fills the space that is left to tables that have been begun. */
 const WRITES_MAX = 20_000;
-const SEED = 1;
 
 const cluster = useKafka();
 
@@ -43,7 +43,7 @@ function fill(file: string): void {
 }
 
 test.skipIf(process.getuid?.() !== 0)(
-  "the disk is full: writes fail as they would without us, and all that was committed is delivered",
+  `the disk is full: writes fail as they would without us, and all that was committed is delivered (seed ${SEED})`,
   async () => {
     const disk = mountDisk();
     const server = await startPostgres({ directory: disk, name: "disk" });

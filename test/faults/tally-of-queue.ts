@@ -4,7 +4,8 @@ import type { Tally } from "./history.ts";
 
 /**
  * Compare what is in Kafka with the queue, which still holds what was delivered in the last minutes:
- * where a database has forgotten commits, their events come before others of the same steps.
+ * where a database has forgotten commits, their events come before others of the same steps. What a
+ * history has committed and the queue has no more counts as lost.
  */
 export async function tallyOfQueue(sql: Sql, brokers: string[], topic: string): Promise<Tally> {
   const queue = await sql<{ uuid: string; key: string }[]>`
@@ -25,9 +26,12 @@ export async function tallyOfQueue(sql: Sql, brokers: string[], topic: string): 
     seen.add(uuid);
   }
   const inBoth = queue.filter(({ uuid }) => seen.has(uuid)).length;
+  const [{ events }] = await sql<
+    [{ events: number }]
+  >`select count(*)::int as events from expected`;
   return {
-    events: queue.length,
-    lost: queue.length - inBoth,
+    events,
+    lost: events - inBoth,
     invented: seen.size - inBoth,
     repeated,
     inverted,

@@ -129,7 +129,7 @@ const MODES: { delivery: string; tables: Table[] }[] = [
 ];
 
 describe.each(MODES)("$delivery", ({ delivery, tables }) => {
-  test(`a drain's session is terminated at each of its steps (seed ${SEED})`, async () => {
+  test(`a drain's session is terminated each time it waits for a table (seed ${SEED})`, async () => {
     const { sql, database } = server;
     const topic = `pg2kafka.${database.name}.rows`;
     await createTopic(cluster.brokers, topic, { partitions: 3 });

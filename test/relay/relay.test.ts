@@ -755,6 +755,7 @@ test("no more than two batches are in memory, however large the backlog and its 
       openSender: () => atLeastOnce(producer),
       toMessage,
       limits,
+      eventsMax: limits.batch.eventsMax,
       deadlineMs,
       lane: 0,
       lanes: 1,

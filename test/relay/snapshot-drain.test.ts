@@ -171,5 +171,6 @@ test(`a drain that is killed ${KILLS} times makes the snapshot all the same, bes
   expect(code).toBe(0);
   expect(await sql`select state from pg2kafka.snapshots`).toEqual([{ state: "finished" }]);
   const repeats = await expectAll();
+  expect(kills).toBeGreaterThan(0);
   console.log(`${kills} kills, ${repeats} repeats`);
 }, 180_000);

@@ -117,11 +117,13 @@ test("where the step's COMMIT was not answered", async () => {
   };
   const state = await queue.readState();
   const producer = kafkaProducer(server.database, cluster.brokers);
+  const { limits } = configFor(server.database);
   const run = {
     queue: unanswered,
     toMessage: messageFormat({ ...state, namespace: undefined }),
     openSender: () => atLeastOnce(producer),
-    limits: configFor(server.database).limits,
+    limits,
+    eventsMax: limits.batch.eventsMax,
     deadlineMs: performance.now() + DRAIN_MS,
     lane: 0,
     lanes: 1,

@@ -256,6 +256,55 @@ describe.each(versions)("hostile values on Postgres %i", (version) => {
     ]);
   });
 
+  test("such a type beside columns whose names the capture itself uses", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create type mood as enum ('good', 'bad');
+      create function mood_json(mood) returns json language sql as $$ select to_json($1::text) $$;
+      create cast (mood as json) with function mood_json(mood);
+      create type pair as (x int, y int);
+      create table s (id int primary key, m mood, r pair, n int, o int, c text, j jsonb);
+      select pg2kafka.setup('s', 'id');
+      insert into s values (1, 'good', '(1,2)', 3, 4, 'c', '{"a": 1}');
+      update s set r = '(5,6)', m = 'bad';`);
+    const r = { x: "1", y: "2" };
+    expect((await readBriefly(sql)).map(([, , data]) => data)).toEqual([
+      { id: "1", m: "good", r, n: "3", o: "4", c: "c", j: { a: "1" } },
+      { m: "bad", r: { x: "5", y: "6" } },
+    ]);
+  });
+
+  test("a cast to json that is made later, and fails an ASSERT", async () => {
+    const { sql } = pg;
+    const refresh = async () =>
+      (await sql`select pg2kafka.refresh_captures() as count`)[0]!["count"];
+    await sql.unsafe(`
+      create type mood as enum ('good', 'bad');
+      create table s (id int primary key, m mood);
+      select pg2kafka.setup('s', 'id');
+      create function mood_json(mood) returns json language plpgsql as $$ begin
+        assert $1 = 'good'; return to_json(upper($1::text));
+      end $$;
+      create cast (mood as json) with function mood_json(mood);`);
+    expect(await refresh()).toBe(1);
+    expect(await refresh()).toBe(0);
+    await sql`insert into s values (1, 'good'), (2, 'bad')`;
+    await sql`drop cast (mood as json)`;
+    expect(await refresh()).toBe(1);
+    await sql`insert into s values (3, 'good')`;
+    expect((await readBriefly(sql)).map(([, , data]) => data!["m"])).toEqual([
+      "GOOD",
+      "bad",
+      "good",
+    ]);
+  });
+
+  test("only types with such a cast cost more", async () => {
+    const [row] = await pg.sql`
+      select pg2kafka.types_with_json_cast('{jsonb,json,text,int,timestamptz}')::text as types`;
+    expect(row).toEqual({ types: "{}" });
+  });
+
   test("json that is nested 10,000 deep is inserted and updated", async () => {
     const { sql } = pg;
     await sql`create table j (id int primary key, doc json)`;

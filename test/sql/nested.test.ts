@@ -277,6 +277,39 @@ describe.each(versions)("tables with triggers of their own, Postgres %i", (versi
       union all select 1, 'again' where exists (select from p)`);
   });
 
+  test.each([
+    ["DELETE", "delete from t using p where t.id = case p.id when 11 then 3 end"],
+    ["UPDATE", "update t set id = 26 from p where t.id = case p.id when 11 then 3 end"],
+  ])(
+    "a statement whose INSERT begins before its %s, and goes on with what that gives up",
+    async (_, second) => {
+      await createTable("after insert", "return null;");
+      await change(
+        `with p as (insert into t select v from (values (11), (3)) v (v) returning id) ${second}`,
+      );
+    },
+  );
+
+  test("a statement whose UPDATE begins before its DELETE, and goes on with what that gives up", async () => {
+    await createTable("after insert", "return null;");
+    await change(`
+      with p as (
+        update t set id = case id when 1 then 11 else 3 end where id < 3 returning id
+      )
+      delete from t using p where t.id = case p.id when 11 then 3 end`);
+  });
+
+  test("such a statement in a function that another one calls", async () => {
+    await createTable("after insert", "return null;");
+    await pg.sql.unsafe(`create function f(p int) returns int language plpgsql as $$ begin
+      if p = 3 then
+        with d as (delete from t where id in (1, 2) returning id)
+        insert into t select 1, 'again' where exists (select from d);
+      end if;
+      return p; end $$`);
+    await change("update t set n = f(id) + 10");
+  });
+
   test("a statement whose UPDATE ends before its DELETE, which it needs", async () => {
     await createTable("after update", "return null;");
     await change(`
@@ -387,5 +420,11 @@ const RANDOM_STATEMENTS = [
   `with d as (delete from t where id = draw(8) returning id),
     u as (update t set id = (select id from d limit 1) where id = draw(8) returning id)
     insert into t select 9 where exists (select from u)`,
+  `with i as (insert into t select v, 'piped' from (values (20 + draw(8)), (draw(8))) v (v) returning id)
+    delete from t using i where t.id = case when i.id >= 20 then draw(8) end`,
+  `with u as (
+      update t set id = case when id < 4 then id + 20 else draw(4) end where id in (draw(8), draw(8)) returning id
+    )
+    delete from t using u where t.id = case when u.id >= 20 then draw(4) end`,
   "delete from t",
 ];

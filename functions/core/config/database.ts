@@ -113,7 +113,7 @@ function readSecret(
   const region = SECRET_ARN.exec(secretArn)?.[1] ?? "";
   if (region === "") {
     problems.push(
-      `DATABASE_SECRET_ARN is "${secretArn}"; it must be arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME.`,
+      "DATABASE_SECRET_ARN must be arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, not what the secret holds.",
     );
   }
   return { kind: "secret", secretArn, region, ...readServer(env, port, problems), tls };
@@ -125,7 +125,7 @@ function readIam(
   tls: DatabaseTls,
   problems: string[],
 ): DatabaseSettings {
-  readChoice(env, "DATABASE_AUTH", ["iam"], "iam", problems);
+  if (env["DATABASE_AUTH"] !== "iam") problems.push("DATABASE_AUTH must be iam.");
   if (tls === null) {
     problems.push("DATABASE_TLS is off, and DATABASE_AUTH=iam needs it: a token is a password.");
   }
@@ -134,8 +134,8 @@ function readIam(
   const [, region = env["AWS_REGION"] ?? ""] = RDS_HOST.exec(server.host)?.filter(Boolean) ?? [];
   if (!REGION.test(region)) {
     problems.push(
-      `The region of the database is not known: DATABASE_HOST "${server.host}" does not name it, ` +
-        `and AWS_REGION is "${region}".`,
+      "The region of the database is not known: DATABASE_HOST does not name it, and AWS_REGION is " +
+        `"${region}".`,
     );
   }
   return { kind: "iam", user, region, ...server, tls };
@@ -145,7 +145,7 @@ function readServer(env: Environment, port: number, problems: string[]) {
   const host = env["DATABASE_HOST"] ?? "";
   if (host === "") problems.push("DATABASE_HOST is not set; it is the name of the server.");
   else if (/[\s:/@]/.test(host)) {
-    problems.push(`DATABASE_HOST is "${host}"; it must be a name or an address, without a port.`);
+    problems.push("DATABASE_HOST must be a name or an address, without a port or a login.");
   }
   return { host, port, name: readName(env, "DATABASE_NAME", problems) };
 }

@@ -7,11 +7,11 @@ import { beginBatch, type FencedSession, type TransactionalSettings } from "./fe
 import { Outbox, type RecordBatch } from "./outbox.ts";
 import {
   assertMayStart,
+  assertNotTooMany,
   type FailedRequest,
   gaveUp,
   type SendOptions,
   sendRequests,
-  tooManyRefused,
 } from "./producer.ts";
 
 export interface TransactionalSendOptions extends SendOptions {
@@ -80,7 +80,7 @@ export class Delivery {
     const known = { refused: this.#refused, batchBytesMax: this.#batchBytesMax };
     const outbox = new Outbox(this.#messages, this.#settings, NOBODY_APART, this.#turn, known);
     await session.topics.placeMessages(outbox);
-    this.#assertNotTooMany(outbox);
+    assertNotTooMany(outbox, this.#options.refusedMax);
     if (this.#toSearch) await this.#search(session, outbox, this.#toSearch);
     else if (await this.#deliver(session, outbox)) return outbox.refused;
     return null;
@@ -111,11 +111,12 @@ export class Delivery {
   }
 
   /** What Kafka takes in a search stays in its log, where no reader of committed messages sees it. */
-  async #search({ producer }: FencedSession, outbox: Outbox, failure: Failure): Promise<void> {
-    this.#searches += 1;
-    if (this.#searches > SEARCHES_MAX) throw gaveUp(failure, this.#settings);
+  async #search(session: FencedSession, outbox: Outbox, failure: Failure): Promise<void> {
+    if (this.#searches === SEARCHES_MAX) throw gaveUp(failure, this.#settings);
     outbox.isolateFromNowOn();
-    const transaction = await producer.transaction();
+    // Noted as one that is committed: that request waits for the transaction before to be finished.
+    const transaction = await beginBatch(session, this.#settings, this.#batch);
+    this.#searches += 1;
     try {
       while (!outbox.isEmpty()) {
         const failed = await this.#sendAll(transaction, outbox);
@@ -124,7 +125,7 @@ export class Delivery {
           if (found.kind !== "message" && found.kind !== "topic") throw error;
           this.#refuse(outbox, request[0]!, found);
         }
-        this.#assertNotTooMany(outbox);
+        assertNotTooMany(outbox, this.#options.refusedMax);
       }
     } catch (error) {
       if (isOurs(error)) await abort(transaction);
@@ -165,11 +166,6 @@ export class Delivery {
     } catch (cause) {
       throw new NotStored("What Kafka has refused was not stored.", { cause });
     }
-  }
-
-  #assertNotTooMany({ refused }: Outbox): void {
-    const { refusedMax = Number.POSITIVE_INFINITY } = this.#options;
-    if (refused.size > refusedMax) throw tooManyRefused(refused.size, refusedMax);
   }
 
   get #mayStart(): () => boolean {

@@ -7,6 +7,13 @@ import type { ProducerSettings } from "./settings.ts";
 /** kafkajs queues them per connection; this bounds the memory they take. */
 const REQUESTS_IN_FLIGHT_MAX = 64;
 
+/** Requests that may go to finding what Kafka refuses, one after the other for messages without key:
+ *  some seconds at most. */
+const NARROWINGS_MAX = 200;
+
+/** So many messages, or fewer, can each be refused, and all are found. */
+export const NARROWED_ALWAYS_MAX = NARROWINGS_MAX / 2;
+
 /** What is left to send to one partition. */
 export interface Lane {
   topic: string;
@@ -52,6 +59,7 @@ export class Outbox {
   /** Topic → its partitions, once placed. */
   readonly #lanes = new Map<string, Lane[]>();
   #isIsolating = false;
+  #narrowings = 0;
 
   /**
    * @param apart topics whose record batches are sent alone
@@ -77,6 +85,11 @@ export class Outbox {
       if (indexes === undefined) this.#unplaced.set(topic, [index]);
       else indexes.push(index);
     });
+  }
+
+  /** Whether there is more to be found than one send may look for. */
+  isTooMuch(): boolean {
+    return this.#narrowings > NARROWINGS_MAX;
   }
 
   isEmpty(): boolean {
@@ -146,6 +159,8 @@ export class Outbox {
   /** Narrow down which message of a lane's next cut is refused: halve it, or that is the one. */
   splitOrRefuse(lane: Lane, refusal: Refusal): void {
     const indexes = lane.cuts.shift() ?? [];
+    // A message that goes to every partition is refused by each of them.
+    if (indexes.length > 1 || !this.refused.has(indexes[0]!)) this.#narrowings += 1;
     if (indexes.length === 1) {
       this.#refuse(lane, indexes[0]!, refusal);
     } else {

@@ -25,7 +25,8 @@ export interface SendOptions {
   /** Asked before each attempt and each request; false ends the send with LEASE_TOO_SHORT, or with
    *  the failure that an attempt has met. */
   mayStart?: () => boolean;
-  /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. */
+  /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. So do
+   *  more than can be found in a moment: of NARROWED_ALWAYS_MAX messages all are found. */
   refusedMax?: number;
 }
 
@@ -130,7 +131,7 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
     } catch (error) {
       return classify(error);
     }
-    if (outbox.refused.size > refusedMax) throw tooManyRefused(outbox.refused.size, refusedMax);
+    assertNotTooMany(outbox, refusedMax);
     const failed = await sendRequests(open.producer, outbox, mayStart, settings);
 
     let failure: Failure | null = null;
@@ -278,11 +279,15 @@ export function assertMayStart(mayStart: () => boolean): void {
   );
 }
 
-export function tooManyRefused(refused: number, refusedMax: number): ProduceError {
-  return new ProduceError(`Kafka refuses ${refused} messages of the batch; ${refusedMax} may be.`, {
-    code: "TOO_MANY_REFUSED",
-    retriable: true,
-  });
+export function assertNotTooMany(outbox: Outbox, refusedMax = Number.POSITIVE_INFINITY): void {
+  const { size } = outbox.refused;
+  if (size <= refusedMax && !outbox.isTooMuch()) return;
+  throw new ProduceError(
+    size > refusedMax
+      ? `Kafka refuses ${size} messages of the batch; ${refusedMax} may be.`
+      : `Kafka refuses ${size} messages of the batch and more: a smaller one is to be sent.`,
+    { code: "TOO_MANY_REFUSED", retriable: true },
+  );
 }
 
 /** @param isKept the connection was there before: what fails on it may not on a new one, such as

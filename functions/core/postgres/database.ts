@@ -87,10 +87,14 @@ export async function reachDatabase(
   }
 }
 
-/** Of what the server says, pg2kafka's own quotes no row. */
-function logWarning({ severity, message = "" }: Notice): void {
-  if (severity === "WARNING" && message.startsWith("pg2kafka: "))
-    log("warn", "database", { message });
+/** Whether the server says something of pg2kafka's own, which quotes no row. */
+export function isOurs({ message = "" }: Notice): boolean {
+  return message.startsWith("pg2kafka: ");
+}
+
+function logWarning(notice: Notice): void {
+  if (notice["severity"] === "WARNING" && isOurs(notice))
+    log("warn", "database", { message: notice["message"] });
 }
 
 async function connectByUrl(

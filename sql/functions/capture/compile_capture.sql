@@ -8,7 +8,7 @@
    refresh_captures() compiles again.
 
    Side effects: create or replace function pg2kafka.enqueue_event_<id> and others whose names begin
-   so; writes columns, external_id_attnum and whole_updates of its row in external_id_relations. */
+   so; writes columns, types_with_cast, external_id_attnum and whole_updates of its row in external_id_relations. */
 create or replace function pg2kafka.compile_capture(p_id integer)
 returns void
 language plpgsql
@@ -37,7 +37,9 @@ begin
   end if;
 
   update pg2kafka.external_id_relations
-  set columns = v_tracked.columns, external_id = coalesce(v_external_id, external_id),
+  set columns = v_tracked.columns,
+    types_with_cast = pg2kafka.types_with_json_cast(pg2kafka.column_regtypes(v_tracked.columns))::text,
+    external_id = coalesce(v_external_id, external_id),
     external_id_attnum = v_tracked.external_id_attnum, whole_updates = v_tracked.whole_updates
   where id = p_id;
 end;

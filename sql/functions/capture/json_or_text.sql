@@ -7,7 +7,8 @@ stable
 as $$
 begin
   return pg_catalog.to_json(p_value);
-exception when others then
+-- OTHERS leaves out a failed ASSERT.
+exception when others or assert_failure then
   -- Not by a cast, which may be somebody's own as well.
   return pg_catalog.to_json(pg_catalog.format('%s', p_value));
 end;

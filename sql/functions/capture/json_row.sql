@@ -7,10 +7,10 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 select case when p_with_cast = '{}' then 'row_to_json(n.*)' else
-  'row_to_json((select r from (select ' || string_agg(
+  '(select row_to_json(r.*) from (select ' || string_agg(
     format(case when type = any (p_with_cast) then 'pg2kafka.json_or_text(n.%1$I) as %1$I' else 'n.%I' end, name),
     ', ' order by position
-  ) || ') r))'
+  ) || ') r)'
 end
 from unnest(p_columns, p_types) with ordinality as c (name, type, position)
 $$;

@@ -1,5 +1,5 @@
 /* Bring capture up to date with tables that changed since: compile the functions of those whose
-   columns changed, or whose snapshot ended, note new names, and put triggers on new partitions and
+   columns changed, or the casts of these to json, or whose snapshot ended, note new names, and put triggers on new partitions and
    children. Until then the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
    name a new inheritance child, go unseen.
 
@@ -19,12 +19,24 @@ declare
   v_count integer := 0;
   v_code text;
   v_message text;
+  -- Of somebody's own types, which begin at FirstNormalObjectId.
+  v_has_casts constant boolean := exists (
+    select from pg_catalog.pg_cast where castsource >= 16384 and casttarget = 'json'::regtype
+  );
 begin
   for v_tracked in
     select r.id, n.nspname, c.relname, t.compile, t.rebuild, t.extend
     from pg2kafka.external_id_relations r
     join pg_catalog.pg_class c on c.oid = r.relation
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral (
+      select json_object(
+          array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
+        )::text as columns,
+        array_agg(a.atttypid::regtype) as types
+      from pg_catalog.pg_attribute a
+      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
+    ) now
     cross join lateral (
       select
         -- The functions are for the table's columns, and its oid, which a restored dump changes.
@@ -33,13 +45,9 @@ begin
           where f.pronamespace = 'pg2kafka'::regnamespace
             and f.proname in ('enqueue_event_' || r.id, format('enqueue_event_%s_insert', r.id))
             and strpos(f.prosrc, format('%L', c.oid)) > 0
-        ) or r.columns <> (
-          select json_object(
-            array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
-          )::text
-          from pg_catalog.pg_attribute a
-          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
-        ) as compile,
+        ) or r.columns <> now.columns
+          or (v_has_casts or r.types_with_cast <> '{}')
+          and r.types_with_cast <> pg2kafka.types_with_json_cast(now.types)::text as compile,
         pg2kafka.captured_by_row(c.oid) = exists (
           select from pg_catalog.pg_trigger t join pg_catalog.pg_proc f on f.oid = t.tgfoid
           where t.tgrelid = c.oid and f.proname = format('enqueue_event_%s_insert', r.id)

@@ -82,14 +82,21 @@ begin
     v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
     if pg2kafka.append_log(v_log.number, v_lanes, v_log.is_gathering) then
       if v_log.restored then
+        -- Rows may have been restored without their sequences.
         perform setval('pg2kafka.outbound_event_queue_id', greatest(
           nextval('pg2kafka.outbound_event_queue_id'),
-          (select max(id) from pg2kafka.outbound_event_queue)
+          (select max(id) from pg2kafka.outbound_event_queue), (select max(id) from pg2kafka.parked_events),
+          (select max(id) from pg2kafka.delivered_events), (select max(id) from pg2kafka.discarded_events)
         ));
         perform setval('pg2kafka.parked_events_place_seq', greatest(
           nextval('pg2kafka.parked_events_place_seq'), (select max(place) from pg2kafka.parked_events)
         ));
         perform pg2kafka.restart_snapshots();
+        -- They are delivered with the others again, in order, and parked again where that is refused.
+        delete from pg2kafka.parked_events p using pg2kafka.outbound_event_queue q
+        where p.id = q.id and p.uuid = q.uuid;
+        update pg2kafka.parked_events p set id = nextval('pg2kafka.outbound_event_queue_id')
+        from pg2kafka.outbound_event_queue q where p.id = q.id;
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_keeping();
       elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then

@@ -11,8 +11,8 @@
      events      put into the queue
 
    Of several replays, one goes on after the other. One of which events are parked waits for them to
-   be delivered or given up: so no replay fills up what is parked. The locks come in a statement before those that
-   read: so what reclaim() takes out of one place is seen in the other. */
+   be delivered or given up. The locks come in a statement before those that read: so what reclaim()
+   takes out of one place is seen in the other. */
 create or replace function pg2kafka.replay_step(
   p_rows_max integer, p_bytes_max bigint, out is_left boolean, out is_waiting boolean, out events bigint
 )
@@ -43,7 +43,7 @@ begin
   is_waiting := true;
   select * into v_replay from pg2kafka.event_replays
   where id = v_id and state = 'running' for update skip locked;
-  if v_replay.id is null or not pg2kafka.may_step(v_replay) then
+  if v_replay.id is null then
     return;
   end if;
   begin
@@ -51,6 +51,9 @@ begin
   exception when lock_not_available then
     return;
   end;
+  if not pg2kafka.may_step(v_replay) then
+    return;
+  end if;
   is_waiting := false;
   if v_replay.last_id >= v_replay.until_id then
     update pg2kafka.event_replays set state = 'finished', ended_at = clock_timestamp() where id = v_replay.id;

@@ -1,0 +1,66 @@
+import { describe, expect, test } from "vitest";
+import { createQueue } from "../../functions/core/postgres/queue.ts";
+import { createTopic } from "../local/topics.ts";
+import { newest, useDatabase } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
+import { configFor, drainSession, drainToKafka, enqueue, receive } from "./support.ts";
+
+const server = useDatabase(newest, { superuser: true });
+const cluster = useKafka();
+const topic = () => `pg2kafka.${server.database.name}.t`;
+const drainOnce = () => drainToKafka(server.database, cluster.brokers);
+
+describe("what is parked when the database is restored", () => {
+  const restore = () => server.sql`update pg2kafka.drain_log set system_identifier = 1`;
+  const parked = () =>
+    server.sql`select id::int, data ->> 'v' as v from pg2kafka.parked_events order by place`;
+
+  test("and is in the queue still: it keeps its order, wherever the next drain ends", async () => {
+    const { sql } = server;
+    for (const v of [1, 2, 3]) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
+    await drainOnce();
+    expect(await parked()).toMatchObject([{ v: "1" }, { v: "2" }, { v: "3" }]);
+    await restore();
+    // The first batch is parked once more; the second one is not come to.
+    const { limits } = configFor(server.database);
+    const queue = createQueue(drainSession(server.database), { lane: 0, lanes: 1 });
+    const { lease, position } = (await queue.takeLease(limits.leaseMs))!;
+    const two = { ...limits.batch, eventsMax: 2 };
+    const batch = await queue.fetch(position, lease.drawnId, two);
+    const refusal = {
+      topic: topic(),
+      code: "X",
+      reason: "x",
+      scope: "key",
+      retriable: true,
+    } as const;
+    const again = batch.events.map(({ id }) => ({ id, ...refusal }));
+    const settlement = {
+      ...{ position: batch.after, parked: again, retried: [], unparked: [] },
+      transaction: { sent: null, begun: null },
+    };
+    await queue.settle(lease, 0, settlement, limits.parked);
+    await createTopic(cluster.brokers, topic());
+    await drainOnce();
+    const messages = await receive(cluster.brokers, topic());
+    expect(messages.map(({ data }) => data)).toEqual([{ v: 1 }, { v: 2 }, { v: 3 }]);
+  });
+
+  test("by rows alone, and is not in the queue: new events do not take its ids", async () => {
+    const { sql } = server;
+    for (const v of [1, 2, 3]) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
+    await drainOnce();
+    await sql`truncate pg2kafka.outbound_event_queue`;
+    await sql`select setval('pg2kafka.outbound_event_queue_id', 1, false)`;
+    await restore();
+    await enqueue(sql, { key: "k", data: '{"v":4}' });
+    await drainOnce();
+    await enqueue(sql, { key: "k", data: '{"v":5}' });
+    await drainOnce();
+    expect((await parked()).map(({ v }) => v)).toEqual(["1", "2", "3", "4", "5"]);
+    await createTopic(cluster.brokers, topic());
+    await drainOnce();
+    const messages = await receive(cluster.brokers, topic());
+    expect(messages.map(({ data }) => data!["v"])).toEqual([1, 2, 3, 4, 5]);
+  });
+});

@@ -1,0 +1,115 @@
+import { beforeEach, describe, expect, test } from "vitest";
+import { createTopic, limitMessages, readTopic } from "../local/topics.ts";
+import { useDatabase } from "../support/database.ts";
+import { useKafka } from "../support/kafka.ts";
+import { drainInto, drainToKafka, enqueue, enqueueMany, kafkaProducer, one } from "./support.ts";
+
+/* Much of what waits is refused by Kafka: the rest goes on, and a drain comes forward each time. */
+
+const server = useDatabase();
+const cluster = useKafka();
+const topic = (table = "t") => `pg2kafka.${server.database.name}.${table}`;
+const keys = async (table = "t") =>
+  (await readTopic(cluster.brokers, topic(table))).map(({ key }) => key);
+const countParked = async () =>
+  (await one<{ count: number }>(server.sql, "select count(*)::int from pg2kafka.parked_events"))
+    .count;
+
+const DELIVERIES = ["at-least-once", "exactly-once"] as const;
+
+describe.each(DELIVERIES)("%s", (delivery) => {
+  const drain = (env = {}) =>
+    drainToKafka(server.database, cluster.brokers, {
+      DELIVERY: delivery,
+      KAFKA_BROKER: cluster.brokers.join(","),
+      ...env,
+    });
+
+  test("a whole table without keys, into a topic that wants them: it is parked, and other tables are delivered", async () => {
+    await createTopic(cluster.brokers, topic(), { configs: { "cleanup.policy": "compact" } });
+    await createTopic(cluster.brokers, topic("u"));
+    await server.sql`
+      insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+      select null, 't', 'INSERT', '{}' from generate_series(1, 900)`;
+    await enqueue(server.sql, { key: "live", table: "u" });
+    expect(await drain()).toMatchObject({ parked: 900, drained: true, stopped: null });
+    // At least once: with each of the batches that were too much.
+    expect(new Set(await keys("u"))).toEqual(new Set(["live"]));
+    if (delivery === "exactly-once") expect(await keys("u")).toHaveLength(1);
+
+    // All at once again, when somebody asks.
+    await server.sql`select pg2kafka.requeue()`;
+    await enqueue(server.sql, { key: "later", table: "u" });
+    expect(await drain()).toMatchObject({ delivered: 1, drained: true, stopped: null });
+    expect(await countParked()).toBe(900);
+    expect((await keys("u")).at(-1)).toBe("later");
+  });
+
+  test("replays of a topic that takes none of it: live events go on", async () => {
+    await createTopic(cluster.brokers, topic());
+    await createTopic(cluster.brokers, topic("u"));
+    const env = { PARKED_EVENTS_MAX: "300", BATCH_EVENTS_MAX: "100" };
+    await enqueueMany(server.sql, 200, { data: JSON.stringify({ text: "x".repeat(500) }) });
+    expect(await drain(env)).toMatchObject({ delivered: 200, parked: 0 });
+    await limitMessages(cluster.brokers, topic(), 300);
+    for (let replays = 0; replays < 3; replays++) await server.sql`select pg2kafka.replay()`;
+    const live = ["1", "2", "3"];
+    for (const key of live) {
+      await enqueue(server.sql, { key, table: "u" });
+      expect(await drain(env)).toMatchObject({ delivered: 1, stopped: null });
+    }
+    // Of each replay, half of what could be parked still.
+    expect(await countParked()).toBe(150 + 75 + 37);
+    expect(await keys("u")).toEqual(live);
+  });
+
+  describe("as much as may be parked", () => {
+    const LARGE = JSON.stringify("x".repeat(9_000));
+    beforeEach(() =>
+      createTopic(cluster.brokers, topic(), { configs: { "max.message.bytes": "5000" } }),
+    );
+
+    test("in events: nothing before it is sent more than once, and nothing behind it", async () => {
+      const large = ["large 1", "large 2"].map((key) => ({ key, data: LARGE }));
+      await enqueue(server.sql, "a", "b", "c", ...large, "d");
+      for (let tick = 0; tick < 3; tick++) {
+        const { stopped } = await drain({ PARKED_EVENTS_MAX: "1" });
+        expect(stopped).toMatchObject({ code: "PARKED_FULL" });
+        expect(await keys()).toEqual(["a", "b", "c"]);
+      }
+      expect(await drain({ PARKED_EVENTS_MAX: "2" })).toMatchObject({ parked: 1, drained: true });
+      expect(await keys()).toEqual(["a", "b", "c", "d"]);
+    });
+
+    test("in bytes: each tick sends nothing again", async () => {
+      const env = { PARKED_BYTES_MAX: "1048576", BATCH_BYTES_MAX: "8388608" };
+      const data = JSON.stringify("x".repeat(400_000));
+      const large = [1, 2, 3].map((nth) => ({ key: `large ${nth}`, data }));
+      await enqueue(server.sql, "a", ...large, "b");
+      await drain(env);
+      const after = await keys();
+      for (let tick = 0; tick < 2; tick++) {
+        expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
+        expect(await keys()).toEqual(after);
+      }
+    });
+  });
+});
+
+test("messages that are refused one by one are looked for in smaller batches", async () => {
+  await createTopic(cluster.brokers, topic(), { configs: { "cleanup.policy": "compact" } });
+  await server.sql`
+    insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+    select null, 't', 'INSERT', '{}' from generate_series(1, 900)`;
+  const real = kafkaProducer(server.database, cluster.brokers);
+  const sizes: number[] = [];
+  await drainInto(server.database, {
+    ...real,
+    async send(messages, options) {
+      sizes.push(messages.length);
+      return await real.send(messages, options);
+    },
+  });
+  expect(sizes.slice(0, 3)).toEqual([900, 225, 57]);
+  expect(sizes.slice(3).every((size) => size <= 57)).toBe(true);
+});
