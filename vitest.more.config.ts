@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 export const MORE = [
   "test/dependencies.test.ts",
   "test/faults/broker-disk.test.ts",
+  "test/faults/dump.test.ts",
   "test/faults/standby.test.ts",
   "test/faults/transactions.test.ts",
   "test/local/**/*.test.ts",

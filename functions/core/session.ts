@@ -1,5 +1,5 @@
 import { ProduceError, QueueError } from "./errors.ts";
-import { NARROWED_ALWAYS_MAX } from "./kafka/outbox.ts";
+import { NARROWED_ALWAYS_MAX } from "./kafka/producer.ts";
 import { block, checkRoom, leftOf, pack, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
 import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
@@ -221,7 +221,7 @@ export class Session {
       await queue.settle(this.lease, leaseMs, this.#whole(settlement), parkedMax);
       this.#settled = progress;
     } catch (error) {
-      if (isRefused(error)) this.#settled = before;
+      if (changedNothing(error)) this.#settled = before;
       throw error;
     }
   }
@@ -353,7 +353,7 @@ function isGathered({ spans }: Position): boolean {
 }
 
 /** Whether Postgres has said that nothing was changed. What ends a session may come after the commit. */
-function isRefused(error: unknown): boolean {
+function changedNothing(error: unknown): boolean {
   const { severity } = Object(error) as { severity?: string };
   return error instanceof QueueError || severity === "ERROR";
 }

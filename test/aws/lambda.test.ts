@@ -343,6 +343,35 @@ describe("re-authentication", () => {
     expect(messages).toHaveLength(sent);
   });
 
+  test.each(["at-least-once", "exactly-once"])(
+    "a session that ends in the middle of a batch, %s: nothing fails, and nothing is sent twice",
+    async (delivery) => {
+      const brief = await startMsk(certificates, { principals: ["drain"], sessionMs: 6_000 });
+      onTestFinished(() => brief.stop());
+      brief.know([DRAIN]);
+      await prepare({ rows: 1_300 });
+      await createTopic(brief.inside, topic());
+      const drain = await start(
+        "drain",
+        environment({
+          KAFKA_BROKER: brief.brokers.join(","),
+          DELIVERY: delivery,
+          BATCH_EVENTS_MAX: "1300",
+          REQUEST_BYTES_MAX: "16384",
+        }),
+      );
+      // Each of its requests takes 400 ms and more, one after the other.
+      brief.proxy.delay(200);
+      const report = await invoke<{ busyMs: number }>(drain);
+      expect(report).toMatchObject({ delivered: 1_300, batches: 1, drained: true, stopped: null });
+      expect(report.busyMs).toBeGreaterThan(6_000);
+      const messages = await readTopic(brief.inside, topic());
+      expect(messages.map(({ key }) => key)).toEqual(
+        Array.from({ length: 1_300 }, (_, index) => `sku-${index + 1}`),
+      );
+    },
+  );
+
   test("a role that became another: the session's end costs no invocation", async () => {
     const brief = await startMsk(certificates, { principals: ["drain", "heir"], sessionMs: 6_000 });
     onTestFinished(() => brief.stop());

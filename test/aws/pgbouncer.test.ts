@@ -11,8 +11,7 @@ import { waitFor } from "../support/wait.ts";
 import { bundleLambda } from "./bundle.ts";
 import { type Certificates, makeCertificates } from "./certificates.ts";
 import { type Lambda, startLambda } from "./lambda.ts";
-import { type PgBouncer, POOL_SIZE, startPgBouncer } from "./pgbouncer.ts";
-import { pgBouncerFiles } from "./pgbouncer-files.ts";
+import { type PgBouncer, POOL_SIZE, pgBouncer, startPgBouncer } from "./pgbouncer.ts";
 import { startTlsPostgres } from "./postgres-tls.ts";
 
 const LAMBDAS = ["migrate", "setup", "drain"] as const;
@@ -21,7 +20,7 @@ const PASSWORD = "marker-database-password";
 /** What PgBouncer itself carries from client to server is the same for all who say this. */
 const APPLICATION_NAME = "pg2kafka";
 
-const files = await pgBouncerFiles();
+const files = await pgBouncer();
 const skipped = files.isAvailable ? "" : ` (skipped: ${files.reason})`;
 
 /** What the statements of others would meet in a session. */

@@ -2,14 +2,19 @@ import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import postgres from "postgres";
 import { logTail, startChild } from "../local/child.ts";
+import { debianProgram, type Program } from "../local/debian-package.ts";
 import { freePort } from "../local/port.ts";
-import { scratchDirectory } from "../local/user.ts";
+import { scratchDirectory, unprivilegedUser } from "../local/user.ts";
 import { waitFor } from "../support/wait.ts";
 import type { Certificates } from "./certificates.ts";
-import { pgBouncerFiles } from "./pgbouncer-files.ts";
 
 /** Connections to the server for one database and user. */
 export const POOL_SIZE = 3;
+
+/** The program, or why there is none. */
+export function pgBouncer(): Promise<Program> {
+  return debianProgram("pgbouncer", "pgbouncer");
+}
 
 /** Who may ask PgBouncer itself. */
 const ADMIN = { user: "admin", password: "admin" };
@@ -38,9 +43,11 @@ export interface PgBouncerOptions {
  * @throws with the end of its log when it does not answer within 10 s
  */
 export async function startPgBouncer(options: PgBouncerOptions): Promise<PgBouncer> {
-  const files = await pgBouncerFiles();
-  if (!files.isAvailable) throw new Error(files.reason);
-  const { executable, env, user } = files;
+  const program = await pgBouncer();
+  if (!program.isAvailable) throw new Error(program.reason);
+  const { executable, env } = program;
+  // It refuses to run as root; undefined means this process's user.
+  const user = unprivilegedUser();
   const home = mkdtempSync(join(await scratchDirectory(user), "pg2kafka-pgbouncer-"));
   const write = (name: string, text: string) => {
     const path = join(home, name);

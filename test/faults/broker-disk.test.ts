@@ -22,28 +22,32 @@ const isPossible = await mayMount(scratch);
 rmdirSync(scratch);
 
 const server = useDatabase();
-const disks: SmallDisk[] = [];
+/** With the metadata, which a broker cannot do without; and with partitions only. */
+const DIRECTORIES = ["data", "more"] as const;
+/** By broker and directory. */
+const disks: Record<(typeof DIRECTORIES)[number], SmallDisk>[] = [];
 let kafka: LocalKafka;
 
 beforeAll(async () => {
   if (!isPossible) return;
-  kafka = await startKafka({ brokers: 3 });
+  kafka = await startKafka({ brokers: 3, dataDirectories: DIRECTORIES });
   for (const broker of kafka.brokers) {
     await broker.kill();
-    disks.push(await moveToSmallDisk(join(dirname(broker.logFile), "data"), DISK_MB));
+    const move = (name: string) => moveToSmallDisk(join(dirname(broker.logFile), name), DISK_MB);
+    disks.push({ data: await move("data"), more: await move("more") });
     await broker.start();
   }
 });
 afterAll(async () => {
   for (const broker of kafka?.brokers ?? []) await broker.kill();
-  for (const disk of disks) await disk.remove();
+  for (const { data, more } of disks) await Promise.all([data.remove(), more.remove()]);
   await kafka?.stop();
 });
 
-/** A broker whose only disk is full ends itself; those that follow it go on. */
+/** A broker that has no room for its metadata ends itself; those that follow it go on. */
 const diskFull: Fault = async ({ random }) => {
   const index = random(kafka.brokers.length);
-  const [broker, disk] = [kafka.brokers[index]!, disks[index]!];
+  const [broker, disk] = [kafka.brokers[index]!, disks[index]!.data];
   disk.fill();
   await waitFor(() => !broker.isRunning(), { timeoutMs: NOTICE_MS });
   await sleep(random(AWAY_MS_MAX));
@@ -51,6 +55,26 @@ const diskFull: Fault = async ({ random }) => {
   await broker.start();
   await sleep(CATCH_UP_MS);
   return readFileSync(broker.logFile, "utf8").includes("No space left on device");
+};
+
+/** A broker that has no room for some partitions goes on without them, and answers KAFKA_STORAGE_ERROR
+ *  until others lead them. It takes them up again when it is started anew. */
+const oneOfTwoFull: Fault = async ({ random }) => {
+  const index = random(kafka.brokers.length);
+  const [broker, disk] = [kafka.brokers[index]!, disks[index]!.more];
+  const log = () => readFileSync(broker.logFile, "utf8");
+  const before = log().length;
+  disk.fill();
+  await waitFor(() => log().includes("Stopping serving logs in dir", before), {
+    timeoutMs: NOTICE_MS,
+  });
+  await sleep(random(AWAY_MS_MAX));
+  const isRunning = broker.isRunning();
+  disk.free();
+  await broker.kill();
+  await broker.start();
+  await sleep(CATCH_UP_MS);
+  return isRunning;
 };
 
 // Only a superuser mounts.
@@ -62,7 +86,7 @@ test.runIf(isPossible).each(FEWER_MODES)(
       database: server.database,
       brokers: kafka.bootstrap,
       times: TIMES,
-      faults: { "disk full": diskFull },
+      faults: { "disk full": diskFull, "one of two disks full": oneOfTwoFull },
     });
   },
 );

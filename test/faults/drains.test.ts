@@ -71,10 +71,12 @@ describe.each(scenes)("$delivery, lanes: $lanes", ({ delivery, lanes }) => {
       if (isToBeStale) expect(await scene.fingerprint(), step.name).toBe(before);
     }
     const { ends } = scene.drains;
+    const stale = (ends.get("LEASE_LOST") ?? 0) + (ends.get("FENCED") ?? 0);
     const tally = await scene.finish();
     report({ seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
     expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
     if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
+    expect(stale).toBeGreaterThanOrEqual(ofSize({ short: 0, long: 1 }));
   });
 
   test(`Postgres ends a drain's sessions at ${TERMINATIONS} steps (seed ${SEED})`, async () => {

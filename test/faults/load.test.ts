@@ -12,7 +12,7 @@ import { SEED } from "./seed.ts";
 const MINUTES = Number(process.env["PG2KAFKA_TEST_MINUTES"] ?? 10);
 const WRITERS = 8;
 /** The drain begins when so much waits. */
-const BACKLOG_MIN = 10_000;
+const BACKLOG_MIN = 100_000;
 const LOOK_EVERY_MS = 2_000;
 /** Each part of the queue is emptied when its turn of two minutes is over, and one more. */
 const TICKS_MAX = 40;

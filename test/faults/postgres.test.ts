@@ -32,13 +32,17 @@ async function terminateSome(sql: Sql, which: "all" | "drains" | "writers"): Pro
   return true;
 }
 
-/** Give all sessions settings, for some time. */
+/** Give all sessions settings, for some time, and until a drain has come that has them. */
 function withDefaults(settings: string): Fault {
   return async ({ database: { name, sql }, random }) => {
     for (const setting of settings.split(", ")) {
       await sql.unsafe(`alter database ${name} set ${setting}`);
     }
     await terminateSome(sql, "all");
+    await waitFor(
+      async () =>
+        (await sql`select from pg_stat_activity where application_name = 'pg2kafka'`).length > 0,
+    );
     await sleep(random(LASTING_MS_MAX));
     await sql.unsafe(`alter database ${name} reset all`);
     await terminate(sql, "all");

@@ -14,6 +14,8 @@ export interface BrokerOptions {
   /** The cluster's directory; the broker's own is made in it. Removed if this process dies. */
   clusterDirectory: string;
   keep: boolean;
+  /** Names of the directories for its partitions, in its own; the first is for the metadata, too. */
+  dataDirectories: readonly string[];
   /** Ports of 127.0.0.1, one per listener. */
   ports: BrokerPorts;
   settings: Record<string, string>;
@@ -40,24 +42,30 @@ export interface LocalBroker {
 }
 
 /**
- * Format a broker's directory and start its process, without waiting for the cluster.
+ * Format a broker's directories and start its process, without waiting for the cluster.
  * `StorageTool` would take a second of Java for the four lines of meta.properties.
  */
 export async function launchBroker(options: BrokerOptions): Promise<LocalBroker> {
   const { id, ports } = options;
   const directory = join(options.clusterDirectory, String(id));
-  const data = join(directory, "data");
+  const dataDirectories = options.dataDirectories.map((name) => join(directory, name));
   const settingsFile = join(directory, "server.properties");
   const logFile = join(directory, "broker.log");
-  mkdirSync(data, { recursive: true });
-  const meta = {
-    version: "1",
-    "cluster.id": options.clusterId,
+  for (const data of dataDirectories) {
+    const meta = {
+      version: "1",
+      "cluster.id": options.clusterId,
+      "node.id": String(id),
+      "directory.id": kafkaUuid(),
+    };
+    mkdirSync(data, { recursive: true });
+    writeFileSync(join(data, "meta.properties"), properties(meta));
+  }
+  const settings = {
+    ...options.settings,
     "node.id": String(id),
-    "directory.id": kafkaUuid(),
+    "log.dirs": dataDirectories.join(),
   };
-  const settings = { ...options.settings, "node.id": String(id), "log.dirs": data };
-  writeFileSync(join(data, "meta.properties"), properties(meta));
   writeFileSync(settingsFile, properties(settings));
 
   const launch = (): Promise<Child> =>

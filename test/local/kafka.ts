@@ -36,6 +36,8 @@ export interface KafkaOptions {
   directory?: string;
   /** Leave the data when the cluster stops. Default false. */
   keep?: boolean;
+  /** Of each broker, beside its log. Default `["data"]`. */
+  dataDirectories?: readonly string[];
 }
 
 export interface LocalKafka {
@@ -63,7 +65,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<LocalKafka
 }
 
 async function startCluster(options: KafkaOptions, archiveArgs: string[]): Promise<LocalKafka> {
-  const { brokers: count = 1, heapMb = 96, keep = false } = options;
+  const { brokers: count = 1, heapMb = 96, keep = false, dataDirectories = ["data"] } = options;
   const parent = options.directory ?? (await scratchDirectory());
   const clusterDirectory = mkdtempSync(join(parent, "pg2kafka-kafka-"));
   const classPath = [...(await kafkaJars()), ...(options.classPath ?? [])].join(":");
@@ -91,7 +93,7 @@ async function startCluster(options: KafkaOptions, archiveArgs: string[]): Promi
         ...options.settings,
       };
       const process = { java: javaCommand(), javaArgs: [...javaArgs, "-cp", classPath] };
-      const place = { id, clusterId, clusterDirectory, keep, ports };
+      const place = { id, clusterId, clusterDirectory, dataDirectories, keep, ports };
       brokers.push(await launchBroker({ ...place, ...process, settings }));
     }
     const ids = nodes.map(({ id }) => id);

@@ -125,7 +125,7 @@ test("lanes that come and go, and another way of delivery in between, are not ta
   expect((await keys()).sort()).toEqual(Array.from({ length: key }, (_, n) => `${n}`).sort());
 });
 
-test("what would be parked beyond the bound is known before the commit: nothing is sent, and nothing stuck", async () => {
+test("what would be parked beyond the bound is known before the commit: it is not sent, and nothing is stuck", async () => {
   await createTopic(cluster.brokers, topic(), { configs: { "max.message.bytes": "20000" } });
   const data = JSON.stringify({ name: "x".repeat(400_000) });
   await enqueue(server.sql, { key: "a", data }, { key: "b", data }, { key: "c", data }, "small");
@@ -133,6 +133,7 @@ test("what would be parked beyond the bound is known before the commit: nothing 
   expect(await drainOnce(env)).toMatchObject({ delivered: 0, stopped: { code: "PARKED_FULL" } });
   expect(await keys()).toEqual([]);
   await limitMessages(cluster.brokers, topic(), 2_000_000);
+  await server.sql`select pg2kafka.requeue()`;
   expect(await drainOnce(env)).toMatchObject({ delivered: 4, restored: false, stopped: null });
   expect(await keys()).toEqual(["a", "b", "c", "small"]);
 });
@@ -140,15 +141,17 @@ test("what would be parked beyond the bound is known before the commit: nothing 
 test("a batch in Kafka is settled also where another lane has parked up to the bound meanwhile", async () => {
   await createTopic(cluster.brokers, topic());
   await enqueue(server.sql, { key: "a", table: "without_topic" }, "b");
-  const env = { PARKED_EVENTS_MAX: "1" };
+  const env = { PARKED_EVENTS_MAX: "2" };
   await dieBeforeSettling(env);
   await server.sql`
     insert into pg2kafka.parked_events
       (id, uuid, external_id, table_schema, table_name, statement, created_at, topic, scope, code, reason, retriable)
-    values (0, gen_random_uuid(), 'c', 'public', 't', 'INSERT', now(), 'other', 'key', 'MESSAGE_TOO_LARGE', '', false)`;
+    select n, gen_random_uuid(), 'c', 'public', 't', 'INSERT', now(), 'other', 'key', 'MESSAGE_TOO_LARGE', '', false
+    from generate_series(-1, 0) n`;
   expect(await drainOnce(env)).toMatchObject({ stopped: null });
   expect(await keys()).toEqual(["b"]);
   expect(await server.sql`select external_id from pg2kafka.parked_events order by place`).toEqual([
+    { external_id: "c" },
     { external_id: "c" },
     { external_id: "a" },
   ]);

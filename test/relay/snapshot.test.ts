@@ -87,6 +87,22 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
     await reader.expectFold("t", "id");
   });
 
+  test("a step that is not committed locks no row", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql`select pg2kafka.setup('t', 'id')`;
+    const step = writer(database);
+    await step`begin`;
+    const [made] = await step`select * from pg2kafka.snapshot_step(0, 1, 1000, 10000000)`;
+    expect(Number(made!["rows"])).toBe(1_000);
+    const application = database.connect({ connection: { lock_timeout: 1 } });
+    await application`select from t for update nowait`;
+    await application`update t set v = v + 1`;
+    await application`delete from t where id < 2000`;
+    await application`vacuum t`;
+    await step`rollback`;
+  });
+
   test("a row that an UPDATE moves behind the scan is not lost", async () => {
     const { sql, database } = server;
     await createMany(sql);

@@ -49,6 +49,20 @@ describe.each(versions)("the status of the queue on Postgres %i", (version) => {
     expect(queueBytes + keptBytes).toBe(Number(size!.bytes));
   });
 
+  test("what a snapshot has still to read", async () => {
+    await pg.sql.unsafe(`
+      create table large (id int primary key, pad text);
+      insert into large select n, repeat('x', 100) from generate_series(1, 6000) n;
+      analyze large;
+      select pg2kafka.setup('large', 'id');`);
+    const { snapshotRowsLeft } = await status();
+    expect(snapshotRowsLeft).toBeGreaterThan(4_000);
+    expect(snapshotRowsLeft).toBeLessThan(9_000);
+    await createTopic(cluster.brokers, `pg2kafka.${pg.database.name}.large`);
+    expect(await drain()).toMatchObject({ snapshotRows: 6_000 });
+    expect((await status()).snapshotRowsLeft).toBe(0);
+  });
+
   test("the backlog is what the next drain delivers: before, within and after a span", async () => {
     const [early, late] = [writer(pg.database), writer(pg.database)];
     const holds = async (count: number) => expect((await status()).backlog).toBe(count);

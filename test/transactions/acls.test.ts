@@ -111,6 +111,24 @@ describe("the rights that transactions need", () => {
     expect((error as ProduceError).message).toContain(named);
   });
 
+  test("with Create on the topic of the notes it is made, and without it is asked for", async () => {
+    const topic = newTopic();
+    await createTopic(inside, topic);
+    const [settings, grants] = forAnn(topic);
+    await grant(Object.values(grants));
+    await expect(producerFor(settings).fence()).rejects.toMatchObject({
+      code: "TRANSACTION_REFUSED",
+      message: expect.stringMatching(/TOPIC_AUTHORIZATION_FAILED.*Create/),
+    });
+    const name = settings.markerTopic;
+    await grant([{ resource: Resource.TOPIC, name, operation: Operation.CREATE }]);
+    const producer = producerFor(settings);
+    await producer.fence();
+    const batch = newBatch(1);
+    await producer.send(messages(topic, 0, 10), batch);
+    expect(await producer.fence()).toEqual(batch);
+  });
+
   test("without Write on a topic, its messages are refused and the others are committed", async () => {
     const [topic, denied] = [newTopic(), newTopic()];
     for (const name of [topic, denied]) await createTopic(inside, name);

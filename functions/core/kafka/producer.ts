@@ -19,6 +19,7 @@ import { quietRequestQueue } from "./request-queue.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
 
+export { NARROWED_ALWAYS_MAX } from "./outbox.ts";
 export type { ProducerSettings, TopicCreation } from "./settings.ts";
 
 export interface SendOptions {

@@ -1,54 +1,56 @@
 import { execFile } from "node:child_process";
 import { mkdirSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { cacheDirectory, once } from "../local/cache.ts";
-import { type User, unprivilegedUser } from "../local/user.ts";
+import { cacheDirectory, once } from "./cache.ts";
+import { unprivilegedUser } from "./user.ts";
 
 const run = promisify(execFile);
 
 const STEP_TIMEOUT_MS = 600_000;
 
-export type PgBouncerFiles =
+export type Program =
   | {
       isAvailable: true;
-      /** Which `user` may run, with `env`. */
+      /** Which an unprivileged user may run too, with `env`. */
       executable: string;
       env: NodeJS.ProcessEnv;
-      /** It refuses to run as root; undefined means this process's user. */
-      user: User | undefined;
     }
   | { isAvailable: false; reason: string };
 
 /**
- * The PgBouncer that is on the PATH, or the one of the distribution, fetched by apt and unpacked
- * into the cache: nothing is installed, and nobody need be root.
+ * The program that is on the PATH, or the one of a package of the distribution, fetched by apt and
+ * unpacked into the cache: nothing is installed, and nobody need be root.
  *
+ * @param name of a package that has the program, or that depends on one called so and its version
  * @throws with apt's output when there is apt, and it fails
  */
-export async function pgBouncerFiles(): Promise<PgBouncerFiles> {
-  const user = unprivilegedUser();
+export async function debianProgram(program: string, name: string): Promise<Program> {
   const env = { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" };
-  if (await canRun("pgbouncer")) {
-    return { isAvailable: true, executable: "pgbouncer", env, user };
-  }
+  if (await canRun(program)) return { isAvailable: true, executable: program, env };
   if (!(await canRun("apt-get")) || !(await canRun("dpkg"))) {
-    const reason = "there is no pgbouncer on the PATH, and no apt to fetch it";
+    const reason = `there is no ${program} on the PATH, and no apt to fetch it`;
     return { isAvailable: false, reason };
   }
-  const home = await once(join(await cacheDirectory(user), "pgbouncer"), fetch);
-  const executable = join(home, "usr/sbin/pgbouncer");
+  const cache = await cacheDirectory(unprivilegedUser());
+  const home = await once(join(cache, name), (draft) => fetch(name, draft));
+  const files = readdirSync(home, { recursive: true }).map(String);
+  const executable = files.find((path) => basename(path) === program && isPrograms(path));
+  if (executable === undefined) throw new Error(`The package ${name} has no ${program}.`);
   const libraries = readdirSync(join(home, "usr/lib")).map((name) => join(home, "usr/lib", name));
   return {
     isAvailable: true,
-    executable,
+    executable: join(home, executable),
     env: { ...env, LD_LIBRARY_PATH: libraries.join(":") },
-    user,
   };
 }
 
+function isPrograms(path: string): boolean {
+  return /^s?bin$/.test(basename(dirname(path)));
+}
+
 /** With lists of its own, for those of the machine may be old, or not there. */
-async function fetch(draft: string): Promise<void> {
+async function fetch(name: string, draft: string): Promise<void> {
   const fetched = join(draft, "fetched");
   mkdirSync(join(fetched, "lists/partial"), { recursive: true });
   const options = Object.entries({
@@ -57,15 +59,20 @@ async function fetch(draft: string): Promise<void> {
     // Whom apt would fetch as, where it is run as root, cannot write here.
     "APT::Sandbox::User": "",
   }).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
+  const dependsOf = async (name: string) => {
+    const { stdout } = await step("apt-cache", [...options, "depends", name], fetched);
+    return [...stdout.matchAll(/^ +(?:Pre)?Depends: ([^\s:]+)$/gm)].map(([, name]) => name!);
+  };
 
   await step("apt-get", [...options, "-q", "update"], fetched);
-  const { stdout } = await step("apt-cache", [...options, "depends", "pgbouncer"], fetched);
-  const depends = [...stdout.matchAll(/^ +(?:Pre)?Depends: (lib[^\s:]+)$/gm)].map(
-    ([, name]) => name!,
-  );
-  const missing = [];
-  for (const name of depends) if (!(await isInstalled(name))) missing.push(name);
-  await step("apt-get", [...options, "-q", "download", "pgbouncer", ...missing], fetched);
+  const first = await dependsOf(name);
+  const versioned = first.filter((other) => other.startsWith(`${name}-`) && /\d$/.test(other));
+  const depends = [...first, ...(await Promise.all(versioned.map(dependsOf))).flat()];
+  const missing = new Set<string>();
+  for (const name of depends) {
+    if (name.startsWith("lib") && !(await isInstalled(name))) missing.add(name);
+  }
+  await step("apt-get", [...options, "-q", "download", name, ...versioned, ...missing], fetched);
   for (const name of readdirSync(fetched).filter((name) => name.endsWith(".deb"))) {
     await step("dpkg", ["-x", name, draft], fetched);
   }
