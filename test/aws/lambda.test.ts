@@ -349,7 +349,7 @@ describe("re-authentication", () => {
       const brief = await startMsk(certificates, { principals: ["drain"], sessionMs: 6_000 });
       onTestFinished(() => brief.stop());
       brief.know([DRAIN]);
-      await prepare({ rows: 1_300 });
+      await prepare({ rows: 1 });
       await createTopic(brief.inside, topic());
       const drain = await start(
         "drain",
@@ -358,17 +358,21 @@ describe("re-authentication", () => {
           DELIVERY: delivery,
           BATCH_EVENTS_MAX: "1300",
           REQUEST_BYTES_MAX: "16384",
+          LEASE_MS: "60000",
         }),
       );
+      expect(await invoke(drain)).toMatchObject({ delivered: 1 });
+      await insert(1_300, "slow");
       // Each of its requests takes 400 ms and more, one after the other.
       brief.proxy.delay(200);
-      const report = await invoke<{ busyMs: number }>(drain);
+      const report = await invoke<{ busyMs: number }>(drain, {}, 60_000);
       expect(report).toMatchObject({ delivered: 1_300, batches: 1, drained: true, stopped: null });
       expect(report.busyMs).toBeGreaterThan(6_000);
       const messages = await readTopic(brief.inside, topic());
-      expect(messages.map(({ key }) => key)).toEqual(
-        Array.from({ length: 1_300 }, (_, index) => `sku-${index + 1}`),
-      );
+      expect(messages.map(({ key }) => key)).toEqual([
+        "sku-1",
+        ...Array.from({ length: 1_300 }, (_, index) => `slow-${index + 1}`),
+      ]);
     },
   );
 

@@ -39,19 +39,36 @@ export interface Msk {
   stop(): Promise<void>;
 }
 
-/** What the IAM statements of a drain allow, in Kafka's own words. */
+/** What the IAM statements of a drain allow, in Kafka's own words: of one that sends exactly once. */
 const STATEMENTS = [
   [
     "kafka-cluster",
     AclResourceTypes.CLUSTER,
     ResourcePatternTypes.LITERAL,
-    [AclOperationTypes.DESCRIBE],
+    [AclOperationTypes.DESCRIBE, AclOperationTypes.IDEMPOTENT_WRITE],
   ],
   [
     "pg2kafka.",
     AclResourceTypes.TOPIC,
     ResourcePatternTypes.PREFIXED,
-    [AclOperationTypes.DESCRIBE, AclOperationTypes.WRITE, AclOperationTypes.CREATE],
+    [
+      AclOperationTypes.DESCRIBE,
+      AclOperationTypes.WRITE,
+      AclOperationTypes.CREATE,
+      AclOperationTypes.READ,
+    ],
+  ],
+  [
+    "pg2kafka.",
+    AclResourceTypes.TRANSACTIONAL_ID,
+    ResourcePatternTypes.PREFIXED,
+    [AclOperationTypes.DESCRIBE, AclOperationTypes.WRITE],
+  ],
+  [
+    "pg2kafka.",
+    AclResourceTypes.GROUP,
+    ResourcePatternTypes.PREFIXED,
+    [AclOperationTypes.DESCRIBE, AclOperationTypes.READ],
   ],
 ] as const;
 
