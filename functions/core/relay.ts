@@ -27,10 +27,12 @@ export async function relay(run: Relay, state: QueueState): Promise<RelayReport>
   let isPatient = run.linger;
   while (mayContinue(run, state.isPaused, report)) {
     const held = await run.queue.takeLease(run.limits.leaseMs);
-    if (held) isPatient = await work(run, new Session(run, held, report), steps, report);
-    else if (isPatient) await sleep(LEASE_POLL_MS);
+    if (held) {
+      const next = await work(run, new Session(run, held, report), steps, report);
+      if (next === "end" || report.stopped) break;
+      isPatient = next === "wait" || run.linger;
+    } else if (isPatient) await sleep(LEASE_POLL_MS);
     else return stop(report, "LEASED", "Another drain is at work.");
-    if (!isPatient || report.stopped) break;
   }
   return report;
 }
@@ -53,19 +55,22 @@ async function hasWork(
   );
 }
 
+/** Another lease is to be taken, to send smaller batches; or also to be waited for, when the lanes are
+ *  arranged anew. */
+type Next = "end" | "again" | "wait";
+
 /**
  * Under a lease: send what is visible, and in turns with it the steps of snapshots and replays; with lingering
  * wait for more. Then give the lease back.
  *
- * @returns whether to come for another lease: the lanes are to be arranged anew, or a batch is to be
- *   sent in smaller ones
+ * @returns what comes after it
  */
 async function work(
   run: Relay,
   session: Session,
   steps: StepTurns,
   report: RelayReport,
-): Promise<boolean> {
+): Promise<Next> {
   try {
     await session.recover();
     await session.retryParked();
@@ -74,13 +79,13 @@ async function work(
       const left = await drainVisible(session, steps, report);
       // What came to nothing was at the end of a span, or another lane's: not to look at it again.
       if (report.drained && isCalled && batches === report.batches) await session.settle({});
-      if (session.isToEnd()) return await session.end(left.isBeforeTruncate);
+      if (session.isToEnd()) return (await session.end(left.isBeforeTruncate)) ? "wait" : "end";
       if (await steps.step(session, left.isPaused)) continue;
       if (report.drained && (await untilWork(run, session))) continue;
-      return await session.end(left.isBeforeTruncate);
+      return (await session.end(left.isBeforeTruncate)) ? "wait" : "end";
     }
   } catch (error) {
-    return await session.giveUp(error);
+    return (await session.giveUp(error)) ? "again" : "end";
   } finally {
     await session.close();
   }

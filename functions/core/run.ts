@@ -11,7 +11,7 @@ export interface Relay {
   /** For the lease of a lane; the session closes it. */
   openSender: (lane: number) => Sender;
   limits: RelayLimits;
-  /** Of a batch; less than the limit once more was refused of one than could be dealt with. */
+  /** Of a batch; less than the limit after more was refused of one than could be dealt with. */
   eventsMax: number;
   /** On the monotonic clock of `performance.now()`; no batch starts in the last `marginMs`. */
   deadlineMs: number;

@@ -1,5 +1,5 @@
 import { ProduceError, QueueError } from "./errors.ts";
-import { NARROWED_ALWAYS_MAX } from "./kafka/producer.ts";
+import { FOUND_MAX } from "./kafka/producer.ts";
 import { block, checkRoom, leftOf, pack, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
 import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
@@ -35,7 +35,7 @@ const STEP_ROWS_MAX = 5_000;
 /** Copied in one step: some tens of milliseconds, for which live events wait. */
 const KEEP_ROWS_MAX = 5_000;
 
-/** A batch of which too much is refused is tried again in so much smaller ones. */
+/** A batch of which too much is refused is tried again in ones so much smaller, or smaller still. */
 const SMALLER = 4;
 
 const WITHOUT_BOUND: ParkedLimits = {
@@ -100,12 +100,15 @@ export class Session {
     this.#transaction = { sent: this.#transaction.sent, begun: null };
   }
 
-  /** Try again what is parked and may succeed now, in order. */
+  /**
+   * Try again what is parked and may succeed now, in order. Where there is no room for more, the
+   * first batch is one event: what cannot be parked is not to be sent with others at each tick.
+   */
   async retryParked(): Promise<void> {
     const { queue, limits } = this.#run;
     const parked = await queue.readParked(this.lease.share);
     takeRoom(this.#room, parked);
-    const together = { ...limits.batch, eventsMax: NARROWED_ALWAYS_MAX };
+    const together = { ...limits.batch, eventsMax: FOUND_MAX };
     for (const due of dueEvents(parked, this.#blocked, together)) {
       if (!this.mayContinue(false)) break;
       const ids = due.map(({ id }) => id);
@@ -122,26 +125,28 @@ export class Session {
       this.#room.eventsMax += sent.length;
       this.#room.bytesMax += sent.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
     }
+    const isFull = this.#room.eventsMax < 1 || this.#room.bytesMax < limits.batch.eventBytesMax;
+    if (isFull) this.#run.eventsMax = 1;
   }
 
-  /** Read no more than could be parked of it: what finds no room then is not sent again and again
-   *  with others. */
   read(position: Position): Promise<Batch> {
     const { queue, limits, eventsMax } = this.#run;
-    const batch = {
-      ...limits.batch,
-      eventsMax: Math.max(1, Math.min(eventsMax, this.#room.eventsMax)),
-      bytesMax: Math.max(1, Math.min(limits.batch.bytesMax, this.#room.bytesMax)),
-    };
+    const batch = { ...limits.batch, eventsMax };
     return readNext(queue, position, this.lease.drawnId, batch, this.lease.share);
   }
 
-  /** What a step of a snapshot or a replay may make: half of what could be parked of it, so that no
-   *  number of them fills that up. */
-  get stepLimits(): SnapshotLimits {
+  /** Whether a step of a snapshot or a replay may be made: more than half of what may be parked is free, and
+   *  it makes no more than that, so that live events find room for theirs. */
+  get mayStep(): boolean {
+    const { eventsMax, bytesMax } = this.#run.limits.parked;
+    return this.#room.eventsMax > eventsMax / 2 && this.#room.bytesMax > bytesMax / 2;
+  }
+
+  get #stepLimits(): SnapshotLimits {
+    const { batch, parked } = this.#run.limits;
     return {
-      rowsMax: Math.min(STEP_ROWS_MAX, Math.floor(this.#room.eventsMax / 2)),
-      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.floor(this.#room.bytesMax / 2)),
+      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(parked.eventsMax / 2)),
+      bytesMax: Math.min(batch.bytesMax, Math.ceil(parked.bytesMax / 2)),
     };
   }
 
@@ -181,9 +186,16 @@ export class Session {
     block(parcel, refused, this.#blocked, room);
     const left = leftOf(parcel, refused);
     await this.#settling;
+    if (left.length === 0) this.#growBatches();
     this.#settling = this.#settleSent(toSettlement(left), events.length - left.length);
     this.#settling.catch(() => {}); // It is awaited before anything else is settled.
     return left;
+  }
+
+  /** What made them smaller may be over. */
+  #growBatches(): void {
+    const { limits, eventsMax } = this.#run;
+    this.#run.eventsMax = Math.min(eventsMax * 2, limits.batch.eventsMax);
   }
 
   async #settleSent(settlement: Partial<Settlement>, delivered: number): Promise<void> {
@@ -245,7 +257,7 @@ export class Session {
       this.lease,
       limits.leaseMs,
       this.#whole({}),
-      this.stepLimits,
+      this.#stepLimits,
     );
     this.position = step.after;
     this.#settled = this.#progress;
@@ -260,7 +272,7 @@ export class Session {
       this.lease,
       limits.leaseMs,
       this.#whole({}),
-      this.stepLimits,
+      this.#stepLimits,
     );
     this.#settled = this.#progress;
     return step;
@@ -326,7 +338,7 @@ export class Session {
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const isTooMuch = TOO_MUCH.has(error.code);
     if (isTooMuch && this.#sendingEvents > 1) {
-      this.#run.eventsMax = Math.ceil(this.#sendingEvents / SMALLER);
+      this.#run.eventsMax = Math.min(FOUND_MAX, Math.ceil(this.#sendingEvents / SMALLER));
       return true;
     }
     const { code, message } = isTooMuch ? parkedFull(this.#run.limits.parked, error) : error;
@@ -354,8 +366,9 @@ function isGathered({ spans }: Position): boolean {
 
 /** Whether Postgres has said that nothing was changed. What ends a session may come after the commit. */
 function changedNothing(error: unknown): boolean {
-  const { severity } = Object(error) as { severity?: string };
-  return error instanceof QueueError || severity === "ERROR";
+  const { severity, code = "" } = Object(error) as { severity?: string; code?: string };
+  // A pooler tells in the same way that it has lost the server: class 08.
+  return error instanceof QueueError || (severity === "ERROR" && !code.startsWith("08"));
 }
 
 /** A span between two snapshots may turn out to hold nothing more: then the next one counts. */

@@ -54,8 +54,7 @@ export class StepTurns {
 
   #hasSteps(session: Session): boolean {
     const isLeft = this.#report.isSnapshotting || this.#report.isReplaying;
-    const { rowsMax, bytesMax } = session.stepLimits;
-    return isLeft && session.position.target === null && rowsMax > 0 && bytesMax > 0;
+    return isLeft && session.position.target === null && session.mayStep;
   }
 
   async #snapshot(session: Session): Promise<number> {

@@ -46,7 +46,7 @@ create table pg2kafka.external_id_relations (
 );
 comment on table pg2kafka.external_id_relations is 'Tracked tables; written by setup() and teardown()';
 comment on column pg2kafka.external_id_relations.columns is
-  'The columns that the capture function was compiled for, as a JSON object of names and types; null: not compiled yet';
+  'The columns that the capture function was compiled for, as a JSON object of names and oids of types; null: not compiled yet';
 comment on column pg2kafka.external_id_relations.types_with_cast is
   'Of their types, those whose cast to json somebody has defined';
 comment on column pg2kafka.external_id_relations.whole_updates is

@@ -7,12 +7,8 @@ import type { ProducerSettings } from "./settings.ts";
 /** kafkajs queues them per connection; this bounds the memory they take. */
 const REQUESTS_IN_FLIGHT_MAX = 64;
 
-/** Requests that may go to finding what Kafka refuses, one after the other for messages without key:
- *  some seconds at most. */
-const NARROWINGS_MAX = 200;
-
-/** So many messages, or fewer, can each be refused, and all are found. */
-export const NARROWED_ALWAYS_MAX = NARROWINGS_MAX / 2;
+/** Of messages that are refused one by one: each takes some requests to find, one after the other. */
+export const FOUND_MAX = 50;
 
 /** What is left to send to one partition. */
 export interface Lane {
@@ -59,7 +55,7 @@ export class Outbox {
   /** Topic → its partitions, once placed. */
   readonly #lanes = new Map<string, Lane[]>();
   #isIsolating = false;
-  #narrowings = 0;
+  #found = 0;
 
   /**
    * @param apart topics whose record batches are sent alone
@@ -87,9 +83,9 @@ export class Outbox {
     });
   }
 
-  /** Whether there is more to be found than one send may look for. */
+  /** Whether more was refused than one send may look for. */
   isTooMuch(): boolean {
-    return this.#narrowings > NARROWINGS_MAX;
+    return this.#found > FOUND_MAX;
   }
 
   isEmpty(): boolean {
@@ -159,9 +155,9 @@ export class Outbox {
   /** Narrow down which message of a lane's next cut is refused: halve it, or that is the one. */
   splitOrRefuse(lane: Lane, refusal: Refusal): void {
     const indexes = lane.cuts.shift() ?? [];
-    // A message that goes to every partition is refused by each of them.
-    if (indexes.length > 1 || !this.refused.has(indexes[0]!)) this.#narrowings += 1;
     if (indexes.length === 1) {
+      // One that goes to every partition is refused by each of them.
+      if (!this.refused.has(indexes[0]!)) this.#found += 1;
       this.#refuse(lane, indexes[0]!, refusal);
     } else {
       const half = Math.ceil(indexes.length / 2);

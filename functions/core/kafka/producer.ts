@@ -19,7 +19,7 @@ import { quietRequestQueue } from "./request-queue.ts";
 import type { ProducerSettings } from "./settings.ts";
 import { PARTITIONS_AGE_MS_MAX, Topics } from "./topics.ts";
 
-export { NARROWED_ALWAYS_MAX } from "./outbox.ts";
+export { FOUND_MAX } from "./outbox.ts";
 export type { ProducerSettings, TopicCreation } from "./settings.ts";
 
 export interface SendOptions {
@@ -27,7 +27,7 @@ export interface SendOptions {
    *  the failure that an attempt has met. */
   mayStart?: () => boolean;
   /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. So do
-   *  more than can be found in a moment: of NARROWED_ALWAYS_MAX messages all are found. */
+   *  more than FOUND_MAX that had to be found one by one. */
   refusedMax?: number;
 }
 

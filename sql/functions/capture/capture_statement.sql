@@ -31,6 +31,7 @@ declare
   end;
   v_fits text;
   v_with_cast regtype[] := '{}';
+  v_may_refuse boolean;
   v_changes text;
   v_pair text := 'pair';
 begin
@@ -42,10 +43,14 @@ begin
   if p_types is not null then
     v_with_cast := pg2kafka.types_with_json_cast(p_types);
   end if;
+  -- Of columns whose types are not known, each may have such a cast, where there are any.
+  v_may_refuse := p_types is null and exists (
+    select from pg_catalog.pg_cast where castsource >= 16384 and casttarget = 'json'::regtype
+  );
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
       $sql$%s select %s, %s, %L, case when %s then %s end from %s n$sql$,
-      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types, v_with_cast), p_new
+      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types, v_with_cast, v_may_refuse), p_new
     );
   end if;
 
@@ -53,7 +58,7 @@ begin
     format(
       $sql$case when %s then concat(%L, coalesce(%s, 'null')) end$sql$,
       case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':',
-      format(case when type = any (v_with_cast) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
+      format(case when v_may_refuse or type = any (v_with_cast) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
     ), E',\n        ' order by position
   )
   into v_changes
@@ -66,7 +71,7 @@ begin
     from (
       select %s%s as key, case when %s then '{' || array_to_string(array[
         %s
-      ], ',') || '}' end as data
+      ]::text[], ',') || '}' end as data
       from %s
       %s
     ) c

@@ -83,7 +83,7 @@ begin
   for v_nth in reverse coalesce(cardinality(v_entries), 0)..0 loop
     continue when v_nth > 0 and (coalesce(v_rows[v_nth], 0) <= 0 or v_nth = any (v_parts));
     v_part := string_to_array(v_entries[v_nth], ',');
-    if v_part[3:5] is distinct from v_counts then
+    if v_part[3:5] is distinct from v_counts or not current_setting('track_counts')::boolean then
       insert into pg2kafka.nested_statements (relation, mark, after_id, rows_before)
       select p_relation, m.mark, nextval('pg2kafka.outbound_event_queue_id'), m.rows
       from unnest(v_marks, v_marked_rows) as m (mark, rows)

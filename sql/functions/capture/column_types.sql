@@ -1,5 +1,5 @@
-/* The columns of a table as a JSON object of their names and types, in order, without those that
-   stored_columns() leaves out.
+/* The columns of a table as a JSON object of their names and the oids of their types, in order, without
+   those that stored_columns() leaves out. By its oid a type is known from another of the same name.
 
    It asks for a row that is not there, whose analysis tells: that sees the table as it is now,
    while the caller's snapshot may show the catalogs as they were before an ALTER TABLE. */
@@ -15,11 +15,11 @@ begin
   execute format(
     'select json_object($1, array[%s]::text[])::text from (values (1)) one left join only %s r on false',
     (
-      select string_agg(format('pg_typeof(r.%I)', name), ', ' order by position)
+      select string_agg(format('pg_typeof(r.%I)::oid', name), ', ' order by position)
       from unnest(v_names) with ordinality as c (name, position)
     ),
     p_table
   ) into v_types using v_names;
-  return v_types;
+  return coalesce(v_types, '{}');
 end;
 $$;

@@ -34,6 +34,9 @@ begin
     return;
   end if;
   select * into v_tracked from pg2kafka.external_id_relations where id = p_id;
+  if cardinality(p_arguments) = 1 and v_root <> v_tracked.relation then
+    return; -- Another table's partition by now.
+  end if;
   begin
     execute pg2kafka.capture_current_statement(
       'DELETE', null,

@@ -26,7 +26,8 @@ select case when count(*) = 0 then 'true' else
     coalesce(
       'pg2kafka.total(array[' || string_agg(size, ', ') filter (where not is_text) || ']) > 134217728', 'false'
     ),
-    string_agg(format('octet_length(n.%I::text)', name), ', ')
+    -- Not by a cast, which may be somebody's own, and refuse it.
+    string_agg(format('octet_length(concat(n.%I))', name), ', ')
   )
 end
 from (

@@ -30,10 +30,10 @@ begin
     join pg_catalog.pg_class c on c.oid = r.relation
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     cross join lateral (
-      select json_object(
-          array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum)
-        )::text as columns,
-        array_agg(a.atttypid::regtype) as types
+      select coalesce(json_object(
+          array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::text order by a.attnum)
+        )::text, '{}') as columns,
+        coalesce(array_agg(a.atttypid::regtype), '{}') as types
       from pg_catalog.pg_attribute a
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
     ) now
@@ -51,7 +51,10 @@ begin
         pg2kafka.captured_by_row(c.oid) = exists (
           select from pg_catalog.pg_trigger t join pg_catalog.pg_proc f on f.oid = t.tgfoid
           where t.tgrelid = c.oid and f.proname = format('enqueue_event_%s_insert', r.id)
-        ) as rebuild,
+        )
+        -- The triggers of a tree's children have its name.
+        or (r.table_schema, r.table_name) <> (n.nspname, c.relname)
+          and exists (select from pg2kafka.table_members(c.oid) where not is_partition) as rebuild,
         pg2kafka.captured_by_row(c.oid) and exists (
           select from pg2kafka.table_members(c.oid) m where not pg2kafka.has_member_triggers(r.id, m.relation)
         ) as extend
@@ -61,11 +64,11 @@ begin
       and (t.compile or t.rebuild or t.extend or (r.table_schema, r.table_name) <> (n.nspname, c.relname))
     for update of r skip locked
   loop
-    update pg2kafka.external_id_relations
-    set table_schema = v_tracked.nspname, table_name = v_tracked.relname
-    where id = v_tracked.id and (table_schema, table_name) <> (v_tracked.nspname, v_tracked.relname);
-    if v_tracked.compile or v_tracked.rebuild or v_tracked.extend then
-      begin
+    begin
+      update pg2kafka.external_id_relations
+      set table_schema = v_tracked.nspname, table_name = v_tracked.relname
+      where id = v_tracked.id and (table_schema, table_name) <> (v_tracked.nspname, v_tracked.relname);
+      if v_tracked.compile or v_tracked.rebuild or v_tracked.extend then
         perform pg2kafka.compile_capture(v_tracked.id);
         if v_tracked.rebuild then
           perform pg2kafka.create_triggers(v_tracked.id);
@@ -73,16 +76,16 @@ begin
           perform pg2kafka.create_member_triggers(v_tracked.id);
         end if;
         v_count := v_count + 1;
-      exception
-        when lock_not_available or deadlock_detected then
-          null;
-        -- The other tables' events are not to wait for this one.
-        when others then
-          get stacked diagnostics v_code = returned_sqlstate, v_message = message_text;
-          raise warning 'pg2kafka: the capture of table %.% cannot be brought up to date: %',
-            quote_ident(v_tracked.nspname), quote_ident(v_tracked.relname), pg2kafka.safe_error(v_code, v_message);
-      end;
-    end if;
+      end if;
+    exception
+      when lock_not_available or deadlock_detected then
+        null;
+      -- The other tables' events are not to wait for this one.
+      when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_message = message_text;
+        raise warning 'pg2kafka: the capture of table %.% cannot be brought up to date: %',
+          quote_ident(v_tracked.nspname), quote_ident(v_tracked.relname), pg2kafka.safe_error(v_code, v_message);
+    end;
   end loop;
   return v_count;
 end;

@@ -92,8 +92,8 @@ begin
           nextval('pg2kafka.parked_events_place_seq'), (select max(place) from pg2kafka.parked_events)
         ));
         perform pg2kafka.restart_snapshots();
-        -- They are delivered with the others again, in order, and parked again where that is refused.
-        delete from pg2kafka.parked_events p using pg2kafka.outbound_event_queue q
+        -- What is parked keeps its place before all that is in the queue behind it.
+        delete from pg2kafka.outbound_event_queue q using pg2kafka.parked_events p
         where p.id = q.id and p.uuid = q.uuid;
         update pg2kafka.parked_events p set id = nextval('pg2kafka.outbound_event_queue_id')
         from pg2kafka.outbound_event_queue q where p.id = q.id;
