@@ -21,6 +21,7 @@ export const MORE = [
   "test/relay/linger.test.ts",
   "test/relay/markers.test.ts",
   "test/relay/one-trip.test.ts",
+  "test/relay/parked-restore.test.ts",
   "test/relay/refused.test.ts",
   "test/relay/snapshot.test.ts",
   "test/relay/replay.test.ts",
@@ -38,6 +39,7 @@ export const MORE = [
   "test/sql/partitions.test.ts",
   "test/sql/replication.test.ts",
   "test/sql/snapshot.test.ts",
+  "test/sql/states.test.ts",
   "test/sql/too-old.test.ts",
   "test/sql/upgrade.test.ts",
 ];

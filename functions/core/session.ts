@@ -135,18 +135,18 @@ export class Session {
     return readNext(queue, position, this.lease.drawnId, batch, this.lease.share);
   }
 
-  /** Whether a step of a snapshot or a replay may be made: more than half of what may be parked is free, and
-   *  it makes no more than that, so that live events find room for theirs. */
+  /** Whether a step of a snapshot or a replay may be made: a quarter of what may be parked is kept for live
+   *  events. */
   get mayStep(): boolean {
     const { eventsMax, bytesMax } = this.#run.limits.parked;
-    return this.#room.eventsMax > eventsMax / 2 && this.#room.bytesMax > bytesMax / 2;
+    return this.#room.eventsMax > eventsMax / 4 && this.#room.bytesMax > bytesMax / 4;
   }
 
   get #stepLimits(): SnapshotLimits {
-    const { batch, parked } = this.#run.limits;
+    const { eventsMax, bytesMax } = this.#room;
     return {
-      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(parked.eventsMax / 2)),
-      bytesMax: Math.min(batch.bytesMax, Math.ceil(parked.bytesMax / 2)),
+      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(eventsMax / 2)),
+      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.ceil(bytesMax / 2)),
     };
   }
 

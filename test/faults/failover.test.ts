@@ -13,7 +13,6 @@ import { Drains } from "./drains.ts";
 import { History } from "./history.ts";
 import { Replicas } from "./replicas.ts";
 import { report } from "./report.ts";
-import { DELIVERIES } from "./scene.ts";
 import { SEED } from "./seed.ts";
 import { ofSize } from "./size.ts";
 import { tallyOfQueue } from "./tally-of-queue.ts";
@@ -159,7 +158,7 @@ test(`the standby lacks the last commits, and a drain outlives that: what is com
   expect(tally.invented).toBeGreaterThan(FORGOTTEN);
 });
 
-test.each(DELIVERIES)(
+test.each(MODES)(
   `the standby lacks the last commits, which were delivered, %s: what is committed there is delivered (seed ${SEED})`,
   async (delivery) => {
     const { replicas, url, topic, connect, sql } = await startReplicas({ synchronous: false });

@@ -58,8 +58,8 @@ describe.each(DELIVERIES)("%s", (delivery) => {
       await enqueue(server.sql, { key, table: "u" });
       expect(await drain(env)).toMatchObject({ delivered: 1, stopped: null });
     }
-    // Of one step, half of what may be parked.
-    expect(await countParked()).toBe(150);
+    // Of two steps, each half of what could be parked; a quarter is left.
+    expect(await countParked()).toBe(225);
     expect(await keys("u")).toEqual(live);
   });
 
