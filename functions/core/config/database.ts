@@ -113,7 +113,8 @@ function readSecret(
   const region = SECRET_ARN.exec(secretArn)?.[1] ?? "";
   if (region === "") {
     problems.push(
-      "DATABASE_SECRET_ARN must be arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, not what the secret holds.",
+      `${shown("DATABASE_SECRET_ARN", secretArn, /^arn:[\w:/.*-]+$/)}; it must be ` +
+        "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME.",
     );
   }
   return { kind: "secret", secretArn, region, ...readServer(env, port, problems), tls };
@@ -125,7 +126,8 @@ function readIam(
   tls: DatabaseTls,
   problems: string[],
 ): DatabaseSettings {
-  if (env["DATABASE_AUTH"] !== "iam") problems.push("DATABASE_AUTH must be iam.");
+  if (env["DATABASE_AUTH"] !== "iam")
+    problems.push("DATABASE_AUTH is something else; it must be iam.");
   if (tls === null) {
     problems.push("DATABASE_TLS is off, and DATABASE_AUTH=iam needs it: a token is a password.");
   }
@@ -141,11 +143,18 @@ function readIam(
   return { kind: "iam", user, region, ...server, tls };
 }
 
+/** The value where it looks harmless: a secret may have been pasted into the wrong setting. */
+function shown(variable: string, value: string, harmless: RegExp): string {
+  return harmless.test(value) ? `${variable} is "${value}"` : `${variable} is something else`;
+}
+
 function readServer(env: Environment, port: number, problems: string[]) {
   const host = env["DATABASE_HOST"] ?? "";
   if (host === "") problems.push("DATABASE_HOST is not set; it is the name of the server.");
   else if (/[\s:/@]/.test(host)) {
-    problems.push("DATABASE_HOST must be a name or an address, without a port or a login.");
+    problems.push(
+      `${shown("DATABASE_HOST", host, /^[\w.:-]+$/)}; it must be a name or an address, without a port.`,
+    );
   }
   return { host, port, name: readName(env, "DATABASE_NAME", problems) };
 }
