@@ -1,7 +1,8 @@
 import type { Config } from "./core/config.ts";
 import { ConfigError } from "./core/errors.ts";
 import { log } from "./core/log.ts";
-import { isOurs, reachDatabase } from "./core/postgres/database.ts";
+import { reachDatabase } from "./core/postgres/database.ts";
+import { isOwnText } from "./core/postgres/failures.ts";
 import { answer, lambdaConfig } from "./lambda.ts";
 
 /** `select pg2kafka.setup(table, external id)`, for a database without a query editor. */
@@ -34,9 +35,8 @@ export async function handler(event: SetupEvent): Promise<SetupReport> {
       const { table, externalId } = readEvent(event);
       config = await lambdaConfig();
       const notices: { severity: string; message: string }[] = [];
-      const sql = await reachDatabase(config.database, (notice) => {
-        const { severity = "", message = "" } = notice;
-        if (isOurs(notice)) notices.push({ severity, message });
+      const sql = await reachDatabase(config.database, ({ severity = "", message = "" }) => {
+        if (isOwnText(message)) notices.push({ severity, message });
       });
       try {
         await sql.begin(

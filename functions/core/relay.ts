@@ -79,9 +79,10 @@ async function work(
       const left = await drainVisible(session, steps, report);
       // What came to nothing was at the end of a span, or another lane's: not to look at it again.
       if (report.drained && isCalled && batches === report.batches) await session.settle({});
-      if (session.isToEnd()) return (await session.end(left.isBeforeTruncate)) ? "wait" : "end";
-      if (await steps.step(session, left.isPaused)) continue;
-      if (report.drained && (await untilWork(run, session))) continue;
+      if (!session.isToEnd()) {
+        if (await steps.step(session, left.isPaused)) continue;
+        if (report.drained && (await untilWork(run, session))) continue;
+      }
       return (await session.end(left.isBeforeTruncate)) ? "wait" : "end";
     }
   } catch (error) {

@@ -28,10 +28,6 @@ import type { Sender } from "./sender.ts";
 /** How often space is given back while there is always something to send. */
 const RECLAIM_EVERY_MS = 30_000;
 
-/** Rows read, or events sent again, in one step: enough that a step costs little beside them, few
- *  enough that live events wait a moment only. */
-const STEP_ROWS_MAX = 5_000;
-
 /** Copied in one step: some tens of milliseconds, for which live events wait. */
 const KEEP_ROWS_MAX = 5_000;
 
@@ -135,19 +131,9 @@ export class Session {
     return readNext(queue, position, this.lease.drawnId, batch, this.lease.share);
   }
 
-  /** Whether a step of a snapshot or a replay may be made: a quarter of what may be parked is kept for live
-   *  events. */
-  get mayStep(): boolean {
-    const { eventsMax, bytesMax } = this.#run.limits.parked;
-    return this.#room.eventsMax > eventsMax / 4 && this.#room.bytesMax > bytesMax / 4;
-  }
-
-  get #stepLimits(): SnapshotLimits {
-    const { eventsMax, bytesMax } = this.#room;
-    return {
-      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(eventsMax / 2)),
-      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.ceil(bytesMax / 2)),
-    };
+  /** What may be parked still. */
+  get room(): Readonly<ParkedLimits> {
+    return this.#room;
   }
 
   /** Send a batch. When Kafka has acknowledged all of it, it is settled while the next one is sent. */
@@ -249,31 +235,21 @@ export class Session {
   }
 
   /** Make a step of a snapshot, and go on from there. */
-  async stepSnapshot(): Promise<SnapshotStep> {
+  async stepSnapshot(bounds: SnapshotLimits): Promise<SnapshotStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
     this.#settled = null;
-    const step = await queue.stepSnapshot(
-      this.lease,
-      limits.leaseMs,
-      this.#whole({}),
-      this.#stepLimits,
-    );
+    const step = await queue.stepSnapshot(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.position = step.after;
     this.#settled = this.#progress;
     return step;
   }
 
   /** Make a step of a replay, if one can be made now. */
-  async stepReplay(): Promise<ReplayStep> {
+  async stepReplay(bounds: SnapshotLimits): Promise<ReplayStep> {
     const { queue, limits } = this.#run;
     await this.#settling;
-    const step = await queue.stepReplay(
-      this.lease,
-      limits.leaseMs,
-      this.#whole({}),
-      this.#stepLimits,
-    );
+    const step = await queue.stepReplay(this.lease, limits.leaseMs, this.#whole({}), bounds);
     this.#settled = this.#progress;
     return step;
   }

@@ -3,6 +3,13 @@ import type { RelayReport } from "./report.ts";
 import type { Relay } from "./run.ts";
 import type { Session } from "./session.ts";
 
+/** Rows read, or events sent again, in one step: enough that a step costs little beside them, few
+ *  enough that live events wait a moment only. */
+const STEP_ROWS_MAX = 5_000;
+
+/** Of what may be parked, kept for live events. */
+const LIVE_SHARE = 1 / 4;
+
 /** How soon a lane looks again whether the others have delivered a replay's last step. */
 const REPLAY_POLL_MS = 50;
 /** After so many looks in vain this invocation leaves the replay: another lane is not at work. */
@@ -54,18 +61,22 @@ export class StepTurns {
 
   #hasSteps(session: Session): boolean {
     const isLeft = this.#report.isSnapshotting || this.#report.isReplaying;
-    return isLeft && session.position.target === null && session.mayStep;
+    const { parked } = this.#run.limits;
+    const isRoom =
+      session.room.eventsMax > parked.eventsMax * LIVE_SHARE &&
+      session.room.bytesMax > parked.bytesMax * LIVE_SHARE;
+    return isLeft && session.position.target === null && isRoom;
   }
 
   async #snapshot(session: Session): Promise<number> {
-    const { isLeft, rows } = await session.stepSnapshot();
+    const { isLeft, rows } = await session.stepSnapshot(this.#bounds(session));
     this.#report.isSnapshotting = isLeft;
     this.#report.snapshotRows += rows;
     return rows;
   }
 
   async #replay(session: Session): Promise<number> {
-    const { isLeft, isWaiting, events } = await session.stepReplay();
+    const { isLeft, isWaiting, events } = await session.stepReplay(this.#bounds(session));
     this.#report.isReplaying = isLeft;
     this.#report.replayed += events;
     if (isWaiting && this.#report.drained) await this.#poll();
@@ -79,5 +90,13 @@ export class StepTurns {
     this.#polledBatches = batches;
     if (this.#polls < REPLAY_POLLS_MAX) await sleep(REPLAY_POLL_MS);
     else this.#report.isReplaying = false;
+  }
+
+  /** No more than half of what could be parked of it. */
+  #bounds({ room }: Session) {
+    return {
+      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(room.eventsMax / 2)),
+      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.ceil(room.bytesMax / 2)),
+    };
   }
 }

@@ -118,10 +118,7 @@ const FORGOTTEN = 50;
 test(`the standby lacks the last commits, and a drain outlives that: what is committed there is delivered (seed ${SEED})`, async () => {
   const { replicas, url, topic, connect, sql } = await startReplicas({ synchronous: false });
   const history = await History.create(sql, url, { seed: SEED });
-  const write = async (session: Sql, count: number) => {
-    for (let nth = 0; nth < count; nth++) await history.transact(session);
-  };
-  await write(sql, 5);
+  await history.write(sql, 5);
   const kafka = kafkaProducer(url);
   let sends = 0;
   const failing: Producer = {
@@ -132,12 +129,12 @@ test(`the standby lacks the last commits, and a drain outlives that: what is com
       if (sends === 1) {
         // The lease is on the standby; the forgotten commits, which the next batch has read, are not.
         await replicas.cutLink();
-        await write(sql, FORGOTTEN);
+        await history.write(sql, FORGOTTEN);
       } else if (sends === 2) {
         await untilSettled(sql);
         await replicas.failOver();
         const other = connect();
-        await write(other, 5);
+        await history.write(other, 5);
         await other.unsafe(BURN_IDS);
       }
       return sent;
@@ -168,18 +165,15 @@ test.each(MODES)(
       const env = { DELIVERY: delivery, KAFKA_BROKER: cluster.brokers.join(",") };
       return drainToKafka(database, cluster.brokers, env);
     };
-    const write = async (session: Sql, count: number) => {
-      for (let nth = 0; nth < count; nth++) await history.transact(session);
-    };
-    await write(sql, 5);
+    await history.write(sql, 5);
     expect(await drain(sql)).toMatchObject({ drained: true });
     await replicas.cutLink();
-    await write(sql, FORGOTTEN);
+    await history.write(sql, FORGOTTEN);
     expect(await drain(sql)).toMatchObject({ drained: true });
     await replicas.failOver();
 
     const now = connect();
-    await write(now, 5);
+    await history.write(now, 5);
     await expireLeases(now);
     expect(await drain(now)).toMatchObject({
       drained: true,

@@ -127,6 +127,11 @@ export class History {
     this.#isWriting = true;
   }
 
+  /** So many transactions, one after the other. */
+  async write(sql: Sql, transactions: number): Promise<void> {
+    for (let left = transactions; left > 0; left--) await this.transact(sql);
+  }
+
   /** One transaction of several changes. @returns whether it was committed */
   async transact(sql: Sql): Promise<boolean> {
     const isKept = this.#random(ROLLBACK_EVERY) > 0;

@@ -64,7 +64,7 @@ test.skipIf(process.getuid?.() !== 0)(
     const topic = `pg2kafka.${name}.rows`;
     await createTopic(cluster.brokers, topic, { partitions: 3 });
     const history = await History.create(sql, url, { seed: SEED });
-    for (let nth = 0; nth < 20; nth++) await history.transact(sql);
+    await history.write(sql, 20);
 
     const file = join(disk, "filling");
     fill(file);
@@ -87,7 +87,7 @@ test.skipIf(process.getuid?.() !== 0)(
     await server.restart("immediate");
 
     sql = connect();
-    for (let nth = 0; nth < 5; nth++) await history.transact(sql);
+    await history.write(sql, 5);
     await expireLeases(sql);
     const last = await drainToKafka({ ...database, sql }, cluster.brokers);
     expect(last).toMatchObject({ drained: true, stopped: null });

@@ -69,14 +69,11 @@ test.each(ofSize<readonly string[]>({ short: ["exactly-once"], long: DELIVERIES 
 
     const before = await createDatabase(server, name);
     const history = await History.create(before.sql, before.url, { seed: SEED });
-    const write = async (sql: Sql, count: number) => {
-      for (let nth = 0; nth < count; nth++) await history.transact(sql);
-    };
-    await write(before.sql, 30);
+    await history.write(before.sql, 30);
     expect(await drain(before, delivery)).toMatchObject({ drained: true });
-    await write(before.sql, 10);
+    await history.write(before.sql, 10);
     await before.sql`select pg_create_restore_point(${name})`;
-    await write(before.sql, 20);
+    await history.write(before.sql, 20);
     expect(await drain(before, delivery)).toMatchObject({ drained: true });
     const [switched] = await before.sql`select pg_walfile_name(pg_switch_wal()) as file`;
     await waitFor(async () => {
@@ -88,7 +85,7 @@ test.each(ofSize<readonly string[]>({ short: ["exactly-once"], long: DELIVERIES 
     const recovery = { archive: join(home, "archive"), point: name };
     const recovered = await start({ name: "recovered", from: base, recovery });
     const after = databaseOn(recovered, name);
-    await write(after.sql, 10);
+    await history.write(after.sql, 10);
     expect(await drain(after, delivery)).toMatchObject({
       drained: true,
       stopped: null,

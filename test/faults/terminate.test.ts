@@ -138,7 +138,7 @@ describe.each(MODES)("$delivery", ({ delivery, tables }) => {
     for (let round = 0; round < ROUNDS; round++) {
       for (const table of tables) {
         for (let nth = 1; nth <= STEPS_MAX; nth++) {
-          for (let left = 2; left > 0; left--) await history.transact(sql);
+          await history.write(sql, 2);
           const query = await drainUntil(nth, table, delivery);
           if (query === null) break;
           terminated[query] = (terminated[query] ?? 0) + 1;

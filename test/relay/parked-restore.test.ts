@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { createTopic } from "../local/topics.ts";
 import { newest, useDatabase } from "../support/database.ts";
@@ -14,12 +14,20 @@ describe("what is parked when the database is restored", () => {
   const restore = () => server.sql`update pg2kafka.drain_log set system_identifier = 1`;
   const parked = () =>
     server.sql`select id::int, data ->> 'v' as v from pg2kafka.parked_events order by place`;
-
-  test("and is in the queue still: it keeps its order, wherever the next drain ends", async () => {
-    const { sql } = server;
-    for (const v of [1, 2, 3]) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
+  /** What comes, in order, once there is a topic. */
+  const expectAll = async (...values: number[]) => {
+    await createTopic(cluster.brokers, topic());
+    await drainOnce();
+    const messages = await receive(cluster.brokers, topic());
+    expect(messages.map(({ data }) => data)).toEqual(values.map((v) => ({ v })));
+  };
+  beforeEach(async () => {
+    for (const v of [1, 2, 3]) await enqueue(server.sql, { key: "k", data: `{"v":${v}}` });
     await drainOnce();
     expect(await parked()).toMatchObject([{ v: "1" }, { v: "2" }, { v: "3" }]);
+  });
+
+  test("and is in the queue still: it keeps its order, wherever the next drain ends", async () => {
     await restore();
     // The drain ends after a batch.
     const { limits } = configFor(server.database);
@@ -40,28 +48,18 @@ describe("what is parked when the database is restored", () => {
       transaction: { sent: null, begun: null },
     };
     await queue.settle(lease, 0, settlement, limits.parked);
-    await createTopic(cluster.brokers, topic());
-    await drainOnce();
-    const messages = await receive(cluster.brokers, topic());
-    expect(messages.map(({ data }) => data)).toEqual([{ v: 1 }, { v: 2 }, { v: 3 }]);
+    await expectAll(1, 2, 3);
   });
 
   test("and some of it is in the queue still: what waits behind does not come before", async () => {
     const { sql } = server;
-    for (const v of [1, 2, 3]) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
-    await drainOnce();
     await sql`delete from pg2kafka.outbound_event_queue where data ->> 'v' = '2'`;
     await restore();
-    await createTopic(cluster.brokers, topic());
-    await drainOnce();
-    const messages = await receive(cluster.brokers, topic());
-    expect(messages.map(({ data }) => data)).toEqual([{ v: 1 }, { v: 2 }, { v: 3 }]);
+    await expectAll(1, 2, 3);
   });
 
   test("by rows alone, and is not in the queue: new events do not take its ids", async () => {
     const { sql } = server;
-    for (const v of [1, 2, 3]) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
-    await drainOnce();
     await sql`truncate pg2kafka.outbound_event_queue`;
     await sql`select setval('pg2kafka.outbound_event_queue_id', 1, false)`;
     await restore();
@@ -70,9 +68,6 @@ describe("what is parked when the database is restored", () => {
     await enqueue(sql, { key: "k", data: '{"v":5}' });
     await drainOnce();
     expect((await parked()).map(({ v }) => v)).toEqual(["1", "2", "3", "4", "5"]);
-    await createTopic(cluster.brokers, topic());
-    await drainOnce();
-    const messages = await receive(cluster.brokers, topic());
-    expect(messages.map(({ data }) => data!["v"])).toEqual([1, 2, 3, 4, 5]);
+    await expectAll(1, 2, 3, 4, 5);
   });
 });

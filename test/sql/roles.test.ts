@@ -51,6 +51,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
     "is_compiled_for(regclass,text)",
     "open_statement()",
     "restart_keeping()",
+    "restart_parking()",
     "restart_snapshots()",
     "rewind_snapshots(jsonb)",
   ],

@@ -3,6 +3,7 @@ import postgres, { type Notice, type Options, type Sql, type TransactionSql } fr
 import { type DatabaseSettings, databaseName } from "../config/database.ts";
 import { DatabaseError } from "../errors.ts";
 import { log } from "../log.ts";
+import { isOwnText } from "./failures.ts";
 import { type Login, readLogin } from "./login.ts";
 import { verifyingTls } from "./tls.ts";
 
@@ -87,14 +88,8 @@ export async function reachDatabase(
   }
 }
 
-/** Whether the server says something of pg2kafka's own, which quotes no row. */
-export function isOurs({ message = "" }: Notice): boolean {
-  return message.startsWith("pg2kafka: ");
-}
-
-function logWarning(notice: Notice): void {
-  if (notice["severity"] === "WARNING" && isOurs(notice))
-    log("warn", "database", { message: notice["message"] });
+function logWarning({ severity, message = "" }: Notice): void {
+  if (severity === "WARNING" && isOwnText(message)) log("warn", "database", { message });
 }
 
 async function connectByUrl(

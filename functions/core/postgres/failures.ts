@@ -53,8 +53,10 @@ const MEANINGS: { codes: RegExp; code: string; says: (login: string, text: strin
    text of others may quote a row. */
 const TELLS_NO_ROW = /^(0A|25|26|34|3D|3F|40|42|53|54|55|57|58)/;
 
-/** What pg2kafka's own functions say, which quote none. */
-const OWN_TEXT = /^pg2kafka: /;
+/** Whether pg2kafka's own functions say it, which quote none. */
+export function isOwnText(message: string): boolean {
+  return message.startsWith("pg2kafka: ");
+}
 
 const LOGINS: Record<DatabaseSettings["kind"], string> = {
   url: "user and password of DATABASE_URL (the secret DatabaseUrl: sst secret set, then deploy)",
@@ -102,7 +104,7 @@ export function explainFailure(error: unknown, settings: DatabaseSettings): unkn
 
 /** What may be told of the server's own words. */
 function told(code: string, message: string, hint: string | undefined): string {
-  if (!TELLS_NO_ROW.test(code) && !OWN_TEXT.test(message)) {
+  if (!TELLS_NO_ROW.test(code) && !isOwnText(message)) {
     return "its text is not shown, for it may quote a row. The server's log has it.";
   }
   const advice =

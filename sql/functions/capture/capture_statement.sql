@@ -30,8 +30,9 @@ declare
     format('%s.%I::text', case when p_operation in ('INSERT', 'SNAPSHOT') then 'n' else 'o' end, p_external_id)
   end;
   v_fits text;
-  v_with_cast regtype[] := '{}';
-  v_may_refuse boolean;
+  v_with_cast regtype[];
+  -- The columns whose values a cast to json may refuse.
+  v_refusing text[] := '{}';
   v_changes text;
   v_pair text := 'pair';
 begin
@@ -42,15 +43,14 @@ begin
   v_fits := pg2kafka.json_fits(p_columns, p_types);
   if p_types is not null then
     v_with_cast := pg2kafka.types_with_json_cast(p_types);
+    v_refusing := array(select name from unnest(p_columns, p_types) as c (name, type) where type = any (v_with_cast));
+  elsif exists (select from pg2kafka.json_cast_sources()) then
+    v_refusing := p_columns;
   end if;
-  -- Of columns whose types are not known, each may have such a cast, where there are any.
-  v_may_refuse := p_types is null and exists (
-    select from pg_catalog.pg_cast where castsource >= 16384 and casttarget = 'json'::regtype
-  );
   if p_operation in ('INSERT', 'SNAPSHOT') then
     return format(
       $sql$%s select %s, %s, %L, case when %s then %s end from %s n$sql$,
-      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, p_types, v_with_cast, v_may_refuse), p_new
+      c_head, v_key, p_names, p_operation, v_fits, pg2kafka.json_row(p_columns, v_refusing), p_new
     );
   end if;
 
@@ -58,7 +58,7 @@ begin
     format(
       $sql$case when %s then concat(%L, coalesce(%s, 'null')) end$sql$,
       case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':',
-      format(case when v_may_refuse or type = any (v_with_cast) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
+      format(case when name = any (v_refusing) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
     ), E',\n        ' order by position
   )
   into v_changes

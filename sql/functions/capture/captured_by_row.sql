@@ -17,8 +17,6 @@ select exists (select from pg_catalog.pg_class where oid = p_table and relkind =
   or exists (select from pg_catalog.pg_subscription_rel where srrelid = p_table)
   or (
     select count(*) > 1 and bool_or(confdeltype = 'c') and bool_or(confdeltype in ('n', 'd') or confupdtype in ('c', 'n', 'd'))
-    from pg_catalog.pg_constraint
-    where conrelid = p_table and contype = 'f'
-      and (confdeltype in ('c', 'n', 'd') or confupdtype in ('c', 'n', 'd'))
+    from pg2kafka.cascading_keys(p_table)
   )
 $$;

@@ -42,7 +42,7 @@ declare
   v_parts integer[];
   v_part_marks bigint[];
   v_mark_or_now bigint;
-  v_has_parts constant boolean := not pg2kafka.is_cascaded_to(p_relation);
+  v_has_parts constant boolean := not exists (select from pg2kafka.cascading_keys(p_relation));
 begin
   for v_nth in 1..coalesce(cardinality(v_entries), 0) loop
     v_part := string_to_array(v_entries[v_nth], ',');

@@ -19,10 +19,7 @@ declare
   v_count integer := 0;
   v_code text;
   v_message text;
-  -- Of somebody's own types, which begin at FirstNormalObjectId.
-  v_has_casts constant boolean := exists (
-    select from pg_catalog.pg_cast where castsource >= 16384 and casttarget = 'json'::regtype
-  );
+  v_has_casts constant boolean := exists (select from pg2kafka.json_cast_sources());
 begin
   for v_tracked in
     select r.id, n.nspname, c.relname, t.compile, t.rebuild, t.extend
@@ -32,8 +29,7 @@ begin
     cross join lateral (
       select coalesce(json_object(
           array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::text order by a.attnum)
-        )::text, '{}') as columns,
-        coalesce(array_agg(a.atttypid::regtype), '{}') as types
+        )::text, '{}') as columns
       from pg_catalog.pg_attribute a
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
     ) now
@@ -47,7 +43,7 @@ begin
             and strpos(f.prosrc, format('%L', c.oid)) > 0
         ) or r.columns <> now.columns
           or (v_has_casts or r.types_with_cast <> '{}')
-          and r.types_with_cast <> pg2kafka.types_with_json_cast(now.types)::text as compile,
+          and r.types_with_cast <> pg2kafka.types_with_json_cast(pg2kafka.column_regtypes(now.columns))::text as compile,
         pg2kafka.captured_by_row(c.oid) = exists (
           select from pg_catalog.pg_trigger t join pg_catalog.pg_proc f on f.oid = t.tgfoid
           where t.tgrelid = c.oid and f.proname = format('enqueue_event_%s_insert', r.id)

@@ -1,5 +1,5 @@
-/* Of some types those whose values' JSON is made by a cast that somebody has defined, as extensions do: of
-   the type itself, or of what its values are made of. Such a cast may refuse a value. */
+/* Of some types those whose values' JSON is made by one of json_cast_sources(): of the type itself, or of
+   what its values are made of. Such a cast may refuse a value. */
 create or replace function pg2kafka.types_with_json_cast(p_types regtype[])
 returns regtype[]
 language sql
@@ -22,7 +22,5 @@ with recursive part as (
 )
 select coalesce(array_agg(distinct p.whole), '{}')
 from part p
-join pg_catalog.pg_cast c on c.castsource = p.type and c.casttarget = 'json'::regtype
--- FirstNormalObjectId: to_json() asks for no cast of Postgres' own types.
-where c.castsource >= 16384
+join pg2kafka.json_cast_sources() as source on source = p.type
 $$;

@@ -88,15 +88,8 @@ begin
           (select max(id) from pg2kafka.outbound_event_queue), (select max(id) from pg2kafka.parked_events),
           (select max(id) from pg2kafka.delivered_events), (select max(id) from pg2kafka.discarded_events)
         ));
-        perform setval('pg2kafka.parked_events_place_seq', greatest(
-          nextval('pg2kafka.parked_events_place_seq'), (select max(place) from pg2kafka.parked_events)
-        ));
         perform pg2kafka.restart_snapshots();
-        -- What is parked keeps its place before all that is in the queue behind it.
-        delete from pg2kafka.outbound_event_queue q using pg2kafka.parked_events p
-        where p.id = q.id and p.uuid = q.uuid;
-        update pg2kafka.parked_events p set id = nextval('pg2kafka.outbound_event_queue_id')
-        from pg2kafka.outbound_event_queue q where p.id = q.id;
+        perform pg2kafka.restart_parking();
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();
         perform pg2kafka.restart_keeping();
       elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then
