@@ -95,8 +95,10 @@ export function checkRoom(
   assertRoom(left, bounds);
 }
 
+/** As settle() does: one event may be of any size. */
 function assertRoom({ eventsMax, bytesMax }: ParkedLimits, bounds: ParkedLimits): void {
-  if (eventsMax < 0 || bytesMax < 0) throw parkedFull(bounds);
+  const isOne = eventsMax === bounds.eventsMax - 1;
+  if (eventsMax < 0 || (bytesMax < 0 && !isOne)) throw parkedFull(bounds);
 }
 
 export function takeRoom(

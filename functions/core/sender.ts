@@ -62,6 +62,7 @@ export function exactlyOnce(producer: TransactionalProducer): Sender {
     const isBegun = last.id === begun?.id;
     const isKnown = sent === null ? lastNumber < firstNumber : last.id === sent.id;
     isKafkaAhead = !isKnown && !isBegun;
+    if (isBegun) sent = last;
     return isBegun;
   }
 

@@ -7,6 +7,7 @@ import {
   type Held,
   type Lease,
   type ParkedLimits,
+  type ParkedTotals,
   parkedFull,
   type Queue,
   type ReplayStep,
@@ -39,8 +40,13 @@ const WITHOUT_BOUND: ParkedLimits = {
   bytesMax: Number.MAX_SAFE_INTEGER,
 };
 
-/** A batch of which more is refused than can be parked, or found in a moment. */
-const TOO_MUCH: ReadonlySet<string> = new Set(["TOO_MANY_REFUSED", "PARKED_FULL"]);
+/** A batch of which more is refused than can be parked, or found in a moment; or that takes longer than
+ *  the lease. */
+const TOO_MUCH: ReadonlySet<string> = new Set([
+  "TOO_MANY_REFUSED",
+  "PARKED_FULL",
+  "LEASE_TOO_SHORT",
+]);
 
 /** How far a drain has come. */
 type Progress = Pick<Held, "position" | "transaction">;
@@ -63,8 +69,9 @@ export class Session {
   /** What the parked events hold back, and how much more may be parked. */
   #blocked = new Blocked();
   #room: ParkedLimits;
-  /** Of the batch that is sent, or was sent last. */
+  /** Of the batch that is sent, or was sent last, and of the one before it. */
   #sendingEvents = 0;
+  #settlingEvents = 0;
   #isKeepBlocked = false;
   #reclaimAtMs = performance.now() + RECLAIM_EVERY_MS;
 
@@ -131,13 +138,15 @@ export class Session {
     return readNext(queue, position, this.lease.drawnId, batch, this.lease.share);
   }
 
-  /** What may be parked still. */
-  get room(): Readonly<ParkedLimits> {
-    return this.#room;
+  /** What is parked by now, by this lane and others. */
+  async countParked(): Promise<ParkedTotals> {
+    await this.#settling;
+    return await this.#run.queue.countParked(this.lease.share);
   }
 
   /** Send a batch. When Kafka has acknowledged all of it, it is settled while the next one is sent. */
   async deliver({ events, after }: Batch): Promise<void> {
+    this.#settlingEvents = this.#sendingEvents;
     this.#sendingEvents = events.length;
     await this.#send(events, this.#room, (parked) => ({ position: after, parked }));
     this.#report.batches += 1;
@@ -169,6 +178,7 @@ export class Session {
       },
     });
     if (this.#sender.isKafkaAhead()) this.#report.restored = true;
+    if (room) checkRoom(parcel, refused, room, limits.parked);
     block(parcel, refused, this.#blocked, room);
     const left = leftOf(parcel, refused);
     await this.#settling;
@@ -312,12 +322,14 @@ export class Session {
     }
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
-    const isTooMuch = TOO_MUCH.has(error.code);
-    if (isTooMuch && this.#sendingEvents > 1) {
-      this.#run.eventsMax = Math.min(FOUND_MAX, Math.ceil(this.#sendingEvents / SMALLER));
+    const events = Math.max(this.#sendingEvents, this.#settlingEvents);
+    const isLate = error.code === "LEASE_TOO_SHORT";
+    if (TOO_MUCH.has(error.code) && events > 1 && (!isLate || hasTime(this.#run))) {
+      this.#run.eventsMax = Math.min(FOUND_MAX, Math.ceil(events / SMALLER));
       return true;
     }
-    const { code, message } = isTooMuch ? parkedFull(this.#run.limits.parked, error) : error;
+    const isFull = TOO_MUCH.has(error.code) && !isLate;
+    const { code, message } = isFull ? parkedFull(this.#run.limits.parked, error) : error;
     stop(this.#report, code, message);
     return false;
   }

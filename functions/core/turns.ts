@@ -1,4 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { RelayLimits } from "./config.ts";
+import type { Lease, ParkedTotals, SnapshotLimits } from "./postgres/queue.ts";
+import type { Share } from "./postgres/state.ts";
 import type { RelayReport } from "./report.ts";
 import type { Relay } from "./run.ts";
 import type { Session } from "./session.ts";
@@ -29,6 +32,8 @@ export class StepTurns {
   #polledBatches = 0;
   /** The two take turns. */
   #isReplaysTurn = false;
+  /** No step could be made under it: too much is parked. */
+  #fullUnder: Lease | null = null;
 
   /** @param report `isSnapshotting` and `isReplaying` say what there is to do; they are kept up */
   constructor(run: Relay, report: RelayReport) {
@@ -52,31 +57,34 @@ export class StepTurns {
   async step(session: Session, isPaused: boolean): Promise<boolean> {
     if (!this.#hasSteps(session)) return false;
     if (!session.mayContinue(isPaused)) return false;
+    const bounds = stepBounds(await session.countParked(), this.#run.limits, session.lease.share);
+    if (bounds === null) {
+      this.#fullUnder = session.lease;
+      return true;
+    }
     this.#isReplaysTurn = !this.#isReplaysTurn && this.#report.isReplaying;
     const isReplays = this.#isReplaysTurn || !this.#report.isSnapshotting;
-    const rows = isReplays ? await this.#replay(session) : await this.#snapshot(session);
+    const rows = await (isReplays
+      ? this.#replay(session, bounds)
+      : this.#snapshot(session, bounds));
     this.#batches += Math.max(1, Math.ceil(rows / this.#run.limits.batch.eventsMax));
     return true;
   }
 
   #hasSteps(session: Session): boolean {
     const isLeft = this.#report.isSnapshotting || this.#report.isReplaying;
-    const { parked } = this.#run.limits;
-    const isRoom =
-      session.room.eventsMax > parked.eventsMax * LIVE_SHARE &&
-      session.room.bytesMax > parked.bytesMax * LIVE_SHARE;
-    return isLeft && session.position.target === null && isRoom;
+    return isLeft && session.position.target === null && session.lease !== this.#fullUnder;
   }
 
-  async #snapshot(session: Session): Promise<number> {
-    const { isLeft, rows } = await session.stepSnapshot(this.#bounds(session));
+  async #snapshot(session: Session, bounds: SnapshotLimits): Promise<number> {
+    const { isLeft, rows } = await session.stepSnapshot(bounds);
     this.#report.isSnapshotting = isLeft;
     this.#report.snapshotRows += rows;
     return rows;
   }
 
-  async #replay(session: Session): Promise<number> {
-    const { isLeft, isWaiting, events } = await session.stepReplay(this.#bounds(session));
+  async #replay(session: Session, bounds: SnapshotLimits): Promise<number> {
+    const { isLeft, isWaiting, events } = await session.stepReplay(bounds);
     this.#report.isReplaying = isLeft;
     this.#report.replayed += events;
     if (isWaiting && this.#report.drained) await this.#poll();
@@ -91,12 +99,28 @@ export class StepTurns {
     if (this.#polls < REPLAY_POLLS_MAX) await sleep(REPLAY_POLL_MS);
     else this.#report.isReplaying = false;
   }
+}
 
-  /** No more than half of what could be parked of it. */
-  #bounds({ room }: Session) {
-    return {
-      rowsMax: Math.min(STEP_ROWS_MAX, Math.ceil(room.eventsMax / 2)),
-      bytesMax: Math.min(this.#run.limits.batch.bytesMax, Math.ceil(room.bytesMax / 2)),
-    };
-  }
+/**
+ * What a step may make, so that LIVE_SHARE is left whatever Kafka refuses: of a step of each lane's and one
+ * of a replay, which may be under way at once, and of what is parked already.
+ *
+ * @returns null where there is no room for a step
+ */
+function stepBounds(
+  { events, bytes, ownEvents, ownBytes }: ParkedTotals,
+  { parked, batch }: RelayLimits,
+  { lanes }: Share,
+): SnapshotLimits | null {
+  const roomOf = (max: number, all: number, own: number) => {
+    const forSteps = max * (1 - LIVE_SHARE);
+    return Math.ceil(Math.min(forSteps - all, forSteps / (lanes + 1) - own));
+  };
+  const rowsMax = roomOf(parked.eventsMax, events, ownEvents);
+  const bytesMax = roomOf(parked.bytesMax, bytes, ownBytes);
+  if (rowsMax < 1 || bytesMax < 1) return null;
+  return {
+    rowsMax: Math.min(STEP_ROWS_MAX, rowsMax),
+    bytesMax: Math.min(batch.bytesMax, bytesMax),
+  };
 }

@@ -10,10 +10,8 @@ import { stepsOf } from "./steps.ts";
 
 /** With two deliveries and two numbers of lanes, 200 kills together. */
 const KILLS = ofSize({ short: 3, long: 50 });
-const FREEZES = ofSize({ short: 1, long: 25 });
 /** Of these freezes, each so many-th lasts until the lease has run out by itself. */
 const RUN_OUT_EVERY = 8;
-const TERMINATIONS = ofSize({ short: 1, long: 30 });
 /** Transactions, so that the other drain has work and takes over. */
 const WRITTEN_MEANWHILE = 5;
 
@@ -26,6 +24,8 @@ const scenes = DELIVERIES.flatMap((delivery) =>
 
 describe.each(scenes)("$delivery, lanes: $lanes", ({ delivery, lanes }) => {
   const steps = stepsOf(delivery);
+  /** In the long form each step. */
+  const once = ofSize({ short: 1, long: steps.length });
   const setScene = () => {
     const options = { delivery, lanes, seed: SEED };
     return Scene.set(server.database, cluster.brokers, options);
@@ -51,9 +51,9 @@ describe.each(scenes)("$delivery, lanes: $lanes", ({ delivery, lanes }) => {
     if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
   });
 
-  test(`a drain is frozen at ${FREEZES} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async () => {
+  test(`a drain is frozen at ${once} steps while another works, and thawed: it changes nothing (seed ${SEED})`, async () => {
     const scene = await setScene();
-    for (const [nth, step] of drawSteps(steps, FREEZES, scene.random).entries()) {
+    for (const [nth, step] of drawSteps(steps, once, scene.random).entries()) {
       const stop = await scene.stopAt(step);
       const [victim, ...others] = scene.startDrains();
       await untilReached(stop, step, victim);
@@ -73,16 +73,16 @@ describe.each(scenes)("$delivery, lanes: $lanes", ({ delivery, lanes }) => {
     const { ends } = scene.drains;
     const stale = (ends.get("LEASE_LOST") ?? 0) + (ends.get("FENCED") ?? 0);
     const tally = await scene.finish();
-    report({ seed: SEED, tried: FREEZES, ...tally, ends: Object.fromEntries(ends) });
+    report({ seed: SEED, tried: once, ...tally, ends: Object.fromEntries(ends) });
     expect(tally).toMatchObject({ lost: 0, invented: 0, inverted: 0 });
     if (delivery === "exactly-once") expect(tally.repeated).toBe(0);
     expect(stale).toBeGreaterThanOrEqual(ofSize({ short: 0, long: 1 }));
   });
 
-  test(`Postgres ends a drain's sessions at ${TERMINATIONS} steps (seed ${SEED})`, async () => {
+  test(`Postgres ends a drain's sessions at ${once} steps (seed ${SEED})`, async () => {
     const scene = await setScene();
     const terminated: Record<string, number> = {};
-    for (const step of drawSteps(steps, TERMINATIONS, scene.random)) {
+    for (const step of drawSteps(steps, once, scene.random)) {
       const stop = await scene.stopAt(step);
       const [victim, ...others] = scene.startDrains();
       await untilReached(stop, step, victim);

@@ -188,7 +188,7 @@ export class History {
   /**
    * Compare what readers with `read_committed` see in the topic with what was committed, once nobody
    * writes and all is delivered. A SNAPSHOT event is none of the changes, but must show a committed
-   * one, and no earlier one than its row's last.
+   * one, and no earlier one than its row's last; and none of them may be missing.
    */
   async tally(
     sql: Sql,
@@ -203,6 +203,7 @@ export class History {
     const last = new Map<string, number>();
     const inKafka = new Set<string>();
     const inSnapshots = new Set<string>();
+    let snapshotRows = 0;
     let repeated = 0;
     let inverted = 0;
     for (const { partition, key, value } of await readCommitted(brokers, topic)) {
@@ -220,17 +221,21 @@ export class History {
       if (!first.has(key!)) first.set(key!, step);
       last.set(row, Math.max(step, before));
       const rolledBack = data.note === ROLLED_BACK ? ROLLED_BACK : "";
-      if (statement === "SNAPSHOT") inSnapshots.add(`${key} ${step} ${rolledBack}`);
-      else inKafka.add(`${key} ${statement} ${step} ${rolledBack}`);
+      if (statement === "SNAPSHOT") {
+        inSnapshots.add(`${key} ${step} ${rolledBack}`);
+        snapshotRows += 1;
+      } else inKafka.add(`${key} ${statement} ${step} ${rolledBack}`);
     }
     const committed = new Set(expected.map(changeOf));
     const states = new Set(expected.map(({ key, step }) => `${key} ${step} `));
     const isGone = ({ key, step }: { key: string; step: number }) =>
       goneUpTo !== undefined && step <= goneUpTo.get(key)! && step < (first.get(key) ?? step + 1);
+    const [snapshots] = await sql<{ rows: number }[]>`
+      select coalesce(sum(rows), 0)::int as rows from pg2kafka.snapshots`;
     const due = expected.filter((change) => !isGone(change)).map(changeOf);
     return {
       events: expected.length,
-      lost: countOthers(due, inKafka),
+      lost: countOthers(due, inKafka) + Math.max(0, snapshots!.rows - snapshotRows),
       invented: countOthers(inKafka, committed) + countOthers(inSnapshots, states),
       repeated,
       inverted,

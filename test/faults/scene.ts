@@ -1,5 +1,5 @@
 import type { Sql } from "postgres";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { createTopic } from "../local/topics.ts";
 import { type Command, startCommand } from "../relay/command.ts";
 import { type Environment, expireLeases, idleGeneration } from "../relay/support.ts";
@@ -164,6 +164,9 @@ export class Scene {
   /** Deliver the rest, and compare. */
   async finish(): Promise<Tally> {
     await this.drains.finish();
+    expect(await this.sql`select from pg2kafka.snapshots where state <> 'finished'`).toHaveLength(
+      0,
+    );
     return await this.history.tally(this.sql, this.#brokers, this.#topic);
   }
 }

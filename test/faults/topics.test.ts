@@ -143,8 +143,9 @@ test.each(FEWER_MODES.flatMap((mode) => Array.from({ length: TIMES }, () => mode
         { timeoutMs: NOTICE_MS },
       );
       await admin.deleteTopics({ topics: [trial.topic] });
-      await untilParked(trial, "TOPIC_MISSING");
+      await waitFor(async () => !(await admin.listTopics()).includes(trial.topic));
       goneUpTo = await trial.history.lastSteps(database.sql);
+      await untilParked(trial, "TOPIC_MISSING");
       await createTopic(brokers, trial.topic, { partitions: 3 });
       return true;
     };

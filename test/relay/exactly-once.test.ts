@@ -77,6 +77,20 @@ test("what Kafka refused of such a batch is parked all the same", async () => {
   expect(await keys(table)).toEqual(["b", "c"]);
 });
 
+test("nor is it taken for one of a later time, where nothing of the next batch is sent", async () => {
+  await createTopic(cluster.brokers, topic());
+  await enqueue(server.sql, "a");
+  await drainOnce();
+  const behind = { key: "b", table: "without_topic" };
+  await enqueue(server.sql, "c", behind);
+  await dieBeforeSettling();
+  await enqueue(server.sql, behind);
+  expect(await drainOnce()).toMatchObject({ drained: true, restored: false });
+  await enqueue(server.sql, "d");
+  expect(await drainOnce()).toMatchObject({ delivered: 1, restored: false });
+  expect(await keys()).toEqual(["a", "c", "d"]);
+});
+
 test("the batch of a lane that is no longer there is settled before its rest is gathered", async () => {
   await createTopic(cluster.brokers, topic(), { partitions: 3 });
   const lanes = (lane: number) => ({ LANES: "2", LANE: String(lane) });

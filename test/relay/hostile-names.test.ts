@@ -8,7 +8,7 @@ import { newest, schema, useDatabase } from "../support/database.ts";
 import { type CapturedEvent, clearEvents, expectFold, parseExactly } from "../support/events.ts";
 import { useKafka } from "../support/kafka.ts";
 import { runCommand } from "./command.ts";
-import { configFor, drainSession } from "./support.ts";
+import { configFor, drainSession, enqueue } from "./support.ts";
 
 const server = useDatabase(newest);
 const cluster = useKafka();
@@ -123,6 +123,25 @@ const tableOf = fc.record({
   columns: fc.uniqueArray(name, { minLength: 5, maxLength: 5 }),
   keys: fc.uniqueArray(text, { minLength: 4, maxLength: 4 }),
   rows: fc.array(row, { minLength: 6, maxLength: 6 }),
+});
+
+test("what ends a drain quotes such a name, on one line, and steers no terminal", async () => {
+  const { sql, database } = server;
+  for (const name of NAMES) {
+    // As where somebody's trigger, or a dropped table, comes into a drain's way.
+    await sql.unsafe(`
+      create or replace function fail() returns trigger language plpgsql as $$
+      begin perform from ${quote(name)}; end $$;
+      create or replace trigger fail before insert on pg2kafka.drain_log for each row execute function fail();`);
+    await enqueue(sql, "a");
+    const { code, stdout, stderr } = await runCommand("drain", {
+      DATABASE_URL: database.url,
+      KAFKA_BROKER: cluster.brokers.join(","),
+    });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^DatabaseError DATABASE_REFUSED: Postgres says 42P01: relation ".*\n$/);
+    expect(stderr.trimEnd()).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]/u);
+  }
 });
 
 test("any names and values: what the messages say folds to what the table holds", async () => {

@@ -243,6 +243,23 @@ const FAULTS: Fault[] = [
     says: /DATABASE_REFUSED/,
   },
   {
+    name: "setup() beside an event trigger that tells rows",
+    run: async () => {
+      await server.sql.unsafe(`
+        create table gossip (id int primary key);
+        create function tell() returns event_trigger language plpgsql as
+          $$ begin raise notice '% %', tg_tag, '${ROW}'; raise warning '${KEY}'; end $$;
+        create event trigger telling on ddl_command_end when tag in ('CREATE TRIGGER')
+          execute function tell();`);
+      try {
+        return await lambda("setup", { table: "gossip", externalId: "id" });
+      } finally {
+        await server.sql`drop event trigger telling`;
+      }
+    },
+    says: /"tracked":true/,
+  },
+  {
     name: "a snapshot meets such a key",
     run: async () => {
       await talkative();

@@ -71,3 +71,39 @@ describe("what is parked when the database is restored", () => {
     await expectAll(1, 2, 3, 4, 5);
   });
 });
+
+describe.each([true, false])(
+  "rows that are restored without the sequence, and writes before the first drain (topic: %s)",
+  (isTopicThere) => {
+    test.each([1, 2, 3])(
+      "%i of them: nothing is lost, and they come behind what was restored",
+      async (written) => {
+        const { sql } = server;
+        const restored = ["1", "2"];
+        const fresh = Array.from({ length: written }, (_, n) => `${n + 3}`);
+        const enqueueAll = async (values: string[]) => {
+          for (const v of values) await enqueue(sql, { key: "k", data: `{"v":${v}}` });
+        };
+        await enqueue(sql, { key: "a", table: "other" });
+        await drainOnce();
+        await enqueueAll(restored);
+        await sql`select setval('pg2kafka.outbound_event_queue_id', 1, false)`;
+        await sql`update pg2kafka.drain_log set system_identifier = 1`;
+        await enqueueAll(fresh);
+        if (isTopicThere) await createTopic(cluster.brokers, topic());
+        const env = { BATCH_EVENTS_MAX: "1" };
+        const report = await drainToKafka(server.database, cluster.brokers, env);
+        expect(report).toMatchObject({ restored: true, drained: true, stopped: null });
+        if (!isTopicThere) {
+          await createTopic(cluster.brokers, topic());
+          await drainOnce();
+        }
+        const messages = await receive(cluster.brokers, topic());
+        expect(messages.map(({ data }) => String((data as { v: number }).v))).toEqual([
+          ...restored,
+          ...fresh,
+        ]);
+      },
+    );
+  },
+);

@@ -58,10 +58,43 @@ describe.each(DELIVERIES)("%s", (delivery) => {
       await enqueue(server.sql, { key, table: "u" });
       expect(await drain(env)).toMatchObject({ delivered: 1, stopped: null });
     }
-    // Of two steps, each half of what could be parked; a quarter is left.
-    expect(await countParked()).toBe(225);
+    // Half of three quarters for steps of replays, as many for those of snapshots; a quarter is left.
+    expect(await countParked()).toBe(113);
     expect(await keys("u")).toEqual(live);
   });
+
+  test.each([1, 2])(
+    "a snapshot of a table that is refused, %i lanes: live events go on",
+    async (lanes) => {
+      await createTopic(cluster.brokers, topic("s"));
+      await createTopic(cluster.brokers, topic("u"));
+      await server.sql.unsafe(`
+      create table s (id int primary key, v text);
+      select pg2kafka.setup('s', 'id');
+      alter table s disable trigger user;
+      insert into s select n, repeat('x', 500) from generate_series(1, 3000) n;
+      alter table s enable trigger user;`);
+      const drains = () =>
+        Promise.all(
+          Array.from({ length: lanes }, (_, lane) =>
+            drain({ LANES: String(lanes), LANE: String(lane), PARKED_EVENTS_MAX: "400" }),
+          ),
+        );
+      await drains();
+      await limitMessages(cluster.brokers, topic("s"), 300);
+      await server.sql`select pg2kafka.snapshot('s')`;
+      const live: string[] = [];
+      for (let tick = 0; tick < 3; tick++) {
+        const more = Array.from({ length: 8 }, (_, n) => `${tick}.${n}`);
+        live.push(...more);
+        await enqueue(server.sql, ...more.map((key) => ({ key, table: "u" })));
+        for (const { stopped } of await drains()) expect(stopped).toBeNull();
+        expect((await keys("u")).sort()).toEqual(live.sort());
+        expect(await countParked()).toBeLessThanOrEqual(300);
+      }
+      expect(await countParked()).toBeGreaterThan(100);
+    },
+  );
 
   describe("as much as may be parked", () => {
     const LARGE = JSON.stringify("x".repeat(9_000));
@@ -96,7 +129,82 @@ describe.each(DELIVERIES)("%s", (delivery) => {
         expect(await keys()).toEqual(after);
       }
     });
+
+    test("in bytes, before a TRUNCATE: what has room is parked, and each tick sends nothing again", async () => {
+      const env = { PARKED_BYTES_MAX: "1048576", BATCH_BYTES_MAX: "8388608" };
+      const data = JSON.stringify("x".repeat(400_000));
+      const large = [1, 2, 3].map((nth) => ({ key: `large ${nth}`, data }));
+      await createTopic(cluster.brokers, topic("u"));
+      await enqueue(server.sql, "a", ...large, "b", {
+        table: "u",
+        statement: "TRUNCATE",
+        key: null,
+      });
+      await drain(env);
+      expect(await countParked()).toBe(2);
+      const after = await keys();
+      for (let tick = 0; tick < 2; tick++) {
+        expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
+        expect(await keys()).toEqual(after);
+      }
+    });
+
+    test("one event that is larger than that: it can be seen, and given up", async () => {
+      const env = { PARKED_BYTES_MAX: "1048576", MESSAGE_BYTES_MAX: "900000" };
+      await enqueue(
+        server.sql,
+        { key: "large", data: JSON.stringify("x".repeat(2_000_000)) },
+        "a",
+        {
+          key: "b",
+          data: LARGE,
+        },
+      );
+      expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
+      expect(await server.sql`select external_id from pg2kafka.parked`).toEqual([
+        { external_id: "large" },
+      ]);
+      await server.sql`select pg2kafka.discard(id) from pg2kafka.parked_events`;
+      expect(await drain(env)).toMatchObject({ parked: 1, drained: true, stopped: null });
+      expect(new Set(await keys())).toEqual(new Set(["a"]));
+    });
   });
+});
+
+test("messages whose search takes many requests, each alone among others that Kafka takes: not all at once", async () => {
+  await createTopic(cluster.brokers, topic(), { configs: { "cleanup.policy": "compact" } });
+  await server.sql`
+    insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
+    select case when n % 40 > 0 then n end, 't', 'INSERT', '{}' from generate_series(1, 2000) n`;
+  const real = kafkaProducer(server.database, cluster.brokers);
+  const sizes: number[] = [];
+  await drainInto(server.database, {
+    ...real,
+    async send(messages, options) {
+      sizes.push(messages.length);
+      return await real.send(messages, options);
+    },
+  });
+  expect(sizes.slice(0, 2)).toEqual([2_000, 50]);
+  expect(await countParked()).toBe(50);
+});
+
+test("a batch that takes longer than the lease: smaller ones, while there is time", async () => {
+  await createTopic(cluster.brokers, topic());
+  await enqueueMany(server.sql, 1_000);
+  const real = kafkaProducer(server.database, cluster.brokers);
+  const sizes: number[] = [];
+  const report = await drainInto(server.database, {
+    ...real,
+    async send(messages, options) {
+      sizes.push(messages.length);
+      const isSmall = messages.length <= 20;
+      return await real.send(messages, { ...options, mayStart: () => isSmall });
+    },
+  });
+  expect(sizes.slice(0, 3)).toEqual([1_000, 50, 13]);
+  expect(report).toMatchObject({ delivered: 1_000, drained: true, stopped: null });
+  expect(new Set(await keys()).size).toBe(1_000);
 });
 
 test("messages that are refused one by one are looked for in smaller batches, which grow again", async () => {

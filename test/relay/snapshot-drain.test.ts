@@ -116,7 +116,7 @@ test("live events wait for one step at most", async () => {
 test("SNAPSHOT_SHARE is the share of the batches while live events wait", async () => {
   await createTables();
   const env = { BATCH_EVENTS_MAX: "500", SNAPSHOT_SHARE: "20" };
-  const LIVE_BATCHES = 60;
+  const LIVE_BATCHES = 20;
   let live = 0;
   let next = 0;
   let rowsThen = 0;

@@ -424,6 +424,29 @@ describe.each(versions)("a snapshot in steps on Postgres %i", (version) => {
     );
   });
 
+  test("one that cannot begin again after a restore fails by itself, and all else goes on", async () => {
+    const { sql, database } = server;
+    await createMany(sql);
+    await sql.unsafe(`
+      create table parted (id int) partition by range (id);
+      create table parted_1 partition of parted for values from (0) to (10000);
+      insert into parted select generate_series(1, ${MANY});
+      create foreign data wrapper nothing;
+      create server nowhere foreign data wrapper nothing;
+      select pg2kafka.setup('parted', 'id');`);
+    const reader = await Reader.open(database);
+    await reader.finish();
+    await sql.unsafe(`
+      select pg2kafka.snapshot('parted');
+      create foreign table parted_2 partition of parted for values from (10000) to (20000) server nowhere;
+      update pg2kafka.drain_log set system_identifier = 1;
+      select pg2kafka.setup('t', 'id');`);
+    await reader.takeOver();
+    await reader.finish();
+    await reader.expectFold("t", "id");
+    expect(await statesOf(sql)).toEqual(["finished", "failed", "finished"]);
+  });
+
   test("after a restore into another cluster it begins again", async () => {
     const { sql, database } = server;
     await createMany(sql);

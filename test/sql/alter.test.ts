@@ -5,7 +5,7 @@ import { clearEvents, expectFoldEqualsTable, readBriefly, readEvents } from "../
 /* What happens to tracked tables later. Sessions keep plans and functions that were made for a
    table as it was; each history is run in a session that has them. */
 describe.each(versions)("altered tables on Postgres %i", (version) => {
-  const pg = useDatabase(version);
+  const pg = useDatabase(version, { superuser: true });
 
   async function createItems(): Promise<void> {
     await pg.sql`create table items (id int primary key, a text, b text)`;
@@ -168,6 +168,35 @@ describe.each(versions)("altered tables on Postgres %i", (version) => {
           external_id: events.at(-2)?.external_id,
         });
         expect(events.at(-1)?.external_id).not.toBeNull();
+      }
+    },
+  );
+
+  test.each(["items", "parted"])(
+    "triggers of %s that were disabled and enabled fire ALWAYS again",
+    async (table) => {
+      const { sql } = pg;
+      await sql.unsafe(`
+        create table items (id int primary key);
+        create table parted (id int primary key) partition by range (id);
+        create table parted_1 partition of parted default;`);
+      await sql`select pg2kafka.setup(${table}, 'id')`;
+      for (const altered of table === "items" ? [table] : [table, "parted_1"]) {
+        await sql.unsafe(
+          `alter table ${altered} disable trigger user; alter table ${altered} enable trigger user`,
+        );
+        expect(await sql`select pg2kafka.refresh_captures() as refreshed`).toEqual([
+          { refreshed: 1 },
+        ]);
+        expect(await sql`select pg2kafka.refresh_captures() as refreshed`).toEqual([
+          { refreshed: 0 },
+        ]);
+        await sql`set session_replication_role = replica`;
+        await sql.unsafe(`insert into ${table} values (1)`);
+        await sql`reset session_replication_role`;
+        expect(await readBriefly(sql, table)).toEqual([["INSERT", "1", { id: "1" }]]);
+        await sql.unsafe(`delete from ${table}`);
+        await clearEvents(sql);
       }
     },
   );

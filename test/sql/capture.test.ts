@@ -247,6 +247,29 @@ describe.each(versions)("capture on Postgres %i", (version) => {
     ]);
   });
 
+  test.each(["numeric", "jsonb"])(
+    "a %s key that becomes an equal one of another text is another key",
+    async (type) => {
+      const { sql } = pg;
+      await sql.unsafe(`
+      create table by_statement (id ${type} primary key, v text);
+      create table by_row (id ${type} primary key, v text) partition by hash (id);
+      create table by_row_1 partition of by_row for values with (modulus 1, remainder 0);`);
+      for (const table of ["by_statement", "by_row"]) {
+        await sql`select pg2kafka.setup(${table}, 'id')`;
+        await sql.unsafe(`
+        insert into ${table} values ('1.0', 'a');
+        update ${table} set id = '1.00';
+        update ${table} set v = 'b';`);
+        expect(await readBriefly(sql, table)).toEqual([
+          ["INSERT", "1.0", { id: "1.0", v: "a" }],
+          ["UPDATE", "1.0", { id: "1.00" }],
+          ["UPDATE", "1.00", { v: "b" }],
+        ]);
+      }
+    },
+  );
+
   test("a column that becomes null is in the event, one that stays null is not", async () => {
     await setUpItems();
     const { sql } = pg;

@@ -50,6 +50,7 @@ const CALLERS: Record<"drain" | "operator" | "both" | "owner", readonly string[]
     "enqueue_event_1_update()",
     "is_compiled_for(regclass,text)",
     "open_statement()",
+    "restart_ids()",
     "restart_keeping()",
     "restart_parking()",
     "restart_snapshots()",

@@ -2,14 +2,15 @@ import type { Transaction } from "kafkajs";
 import type { BatchName } from "../batch-name.ts";
 import { ProduceError } from "../errors.ts";
 import type { Message } from "../message.ts";
-import { classify, type Failure, type Refusal, refusedByKafka } from "./failures.ts";
+import { classify, type Failure, type Refusal } from "./failures.ts";
 import { beginBatch, type FencedSession, type TransactionalSettings } from "./fenced-session.ts";
-import { Outbox, type RecordBatch } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
 import {
   assertMayStart,
   assertNotTooMany,
   type FailedRequest,
   gaveUp,
+  refuse,
   type SendOptions,
   sendRequests,
 } from "./producer.ts";
@@ -123,7 +124,7 @@ export class Delivery {
         for (const { request, error } of failed) {
           const found = classify(error);
           if (found.kind !== "message" && found.kind !== "topic") throw error;
-          this.#refuse(outbox, request[0]!, found);
+          refuse(outbox, request[0]!, found);
         }
         assertNotTooMany(outbox, this.#options.refusedMax);
       }
@@ -146,18 +147,6 @@ export class Delivery {
     return failed.sort((a, b) => rank(a) - rank(b));
   }
 
-  #refuse(outbox: Outbox, { lane, bytes }: RecordBatch, failure: Failure): void {
-    const { topic } = lane;
-    const refusal = refusedByKafka(failure, topic);
-    if (TOO_LARGE.has(failure.type)) {
-      // It takes less than these, so half of them is no less than half of what it takes.
-      const half = Math.floor(bytes / 2);
-      this.#batchBytesMax.set(topic, Math.min(half, this.#batchBytesMax.get(topic) ?? half));
-    }
-    if (failure.kind === "topic") outbox.refuseTopic(topic, refusal);
-    else outbox.splitOrRefuse(lane, refusal);
-  }
-
   async #tell(refused: ReadonlyMap<number, Refusal>): Promise<void> {
     if (refused.size === 0 && !this.#hasTold) return;
     this.#hasTold = true;
@@ -172,8 +161,6 @@ export class Delivery {
     return this.#options.mayStart ?? (() => true);
   }
 }
-
-const TOO_LARGE = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
 
 /** Partitions of one request are added to a transaction all or none: this is of the others. */
 const OPERATION_NOT_ATTEMPTED = "OPERATION_NOT_ATTEMPTED";

@@ -102,6 +102,11 @@ export function isCreationRefused({ kind, type }: Failure): boolean {
   return kind === "topic" || CREATION_REFUSED.has(type);
 }
 
+/** Whether a record batch was too large, or a message. */
+export function isTooLarge({ type }: Failure): boolean {
+  return type === "MESSAGE_TOO_LARGE" || type === "RECORD_LIST_TOO_LARGE";
+}
+
 /** The refusal of one message, or of a topic, as Kafka put it. */
 export function refusedByKafka({ kind, type }: Failure, topic: string): Refusal {
   const what = kind === "message" ? "a message for topic" : "all messages for topic";

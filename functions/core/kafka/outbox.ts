@@ -7,8 +7,11 @@ import type { ProducerSettings } from "./settings.ts";
 /** kafkajs queues them per connection; this bounds the memory they take. */
 const REQUESTS_IN_FLIGHT_MAX = 64;
 
-/** Of messages that are refused one by one: each takes some requests to find, one after the other. */
-export const FOUND_MAX = 50;
+/** Requests of a send that may be refused while it looks for the messages at fault, one after the other. */
+const REFUSED_REQUESTS_MAX = 100;
+
+/** So many messages are found in fewer requests than that, if each of them is refused. */
+export const FOUND_MAX = REFUSED_REQUESTS_MAX / 2;
 
 /** What is left to send to one partition. */
 export interface Lane {
@@ -31,15 +34,14 @@ export interface RecordBatch {
   bytes: number;
 }
 
-/** What was learned of a batch's messages before. */
+/** What was learned before. */
 export interface Known {
   /** By position in the batch: these are not sent, nor what is behind them. */
   refused: ReadonlyMap<number, Refusal>;
-  /** Topic → bytes of a record batch that it takes, where that is less than `requestBytesMax`. */
-  batchBytesMax: ReadonlyMap<string, number>;
+  /** Topic → bytes of a record batch that it may take, where that is less than `requestBytesMax`. What
+   *  is learned now is added. */
+  batchBytesMax: Map<string, number>;
 }
-
-const NOTHING_KNOWN: Known = { refused: new Map(), batchBytesMax: new Map() };
 
 /** The part of a batch that is neither acknowledged nor refused, in order. */
 export class Outbox {
@@ -55,19 +57,19 @@ export class Outbox {
   /** Topic → its partitions, once placed. */
   readonly #lanes = new Map<string, Lane[]>();
   #isIsolating = false;
-  #found = 0;
+  #refusedRequests = 0;
 
   /**
    * @param apart topics whose record batches are sent alone
    * @param turn picks the partition of the messages without key
-   * @param known what an earlier outbox with the same messages has found
+   * @param known what earlier outboxes have found, of the same messages and of the topics
    */
   constructor(
     messages: readonly Message[],
     settings: ProducerSettings,
     apart: ReadonlySet<string>,
     turn: number,
-    known: Known = NOTHING_KNOWN,
+    known: Known,
   ) {
     this.refused = new Map(known.refused);
     this.#known = known;
@@ -83,9 +85,9 @@ export class Outbox {
     });
   }
 
-  /** Whether more was refused than one send may look for. */
+  /** Whether to find all that is refused takes longer than one send may look for it. */
   isTooMuch(): boolean {
-    return this.#found > FOUND_MAX;
+    return this.#refusedRequests > REFUSED_REQUESTS_MAX;
   }
 
   isEmpty(): boolean {
@@ -152,12 +154,13 @@ export class Outbox {
     this.#isIsolating = true;
   }
 
-  /** Narrow down which message of a lane's next cut is refused: halve it, or that is the one. */
-  splitOrRefuse(lane: Lane, refusal: Refusal): void {
+  /** Narrow down which message of a record batch, back in its place, is refused: halve it, or that is the one. */
+  splitOrRefuse({ lane, bytes }: RecordBatch, refusal: Refusal, isTooLarge: boolean): void {
+    if (isTooLarge) this.#lowerBytesMax(lane.topic, bytes);
     const indexes = lane.cuts.shift() ?? [];
+    // One that goes to every partition is refused by each of them.
+    if (!this.refused.has(indexes[0]!)) this.#refusedRequests += 1;
     if (indexes.length === 1) {
-      // One that goes to every partition is refused by each of them.
-      if (!this.refused.has(indexes[0]!)) this.#found += 1;
       this.#refuse(lane, indexes[0]!, refusal);
     } else {
       const half = Math.ceil(indexes.length / 2);
@@ -180,8 +183,29 @@ export class Outbox {
     return [...this.#lanes.values()].flat().filter((lane) => lane.cuts.length > 0);
   }
 
+  /** A topic takes less than these bytes, so half of them is no less than half of what it takes. */
+  #lowerBytesMax(topic: string, bytes: number): void {
+    const { batchBytesMax } = this.#known;
+    const half = Math.floor(bytes / 2);
+    batchBytesMax.set(topic, Math.min(half, batchBytesMax.get(topic) ?? half));
+  }
+
+  /** How many of a cut's first messages the topic takes in one record batch; at least one. */
+  #countFitting(topic: string, cut: readonly number[]): number {
+    const bytesMax = this.#known.batchBytesMax.get(topic);
+    if (bytesMax === undefined) return cut.length;
+    let bytes = RECORD_BATCH_BYTES;
+    const end = cut.findIndex((index) => {
+      bytes += this.#messages[index]!.bytes;
+      return bytes > bytesMax;
+    });
+    return end < 0 ? cut.length : Math.max(1, end);
+  }
+
   #takeBatch(lane: Lane): RecordBatch {
-    const cut = lane.cuts.shift() ?? [];
+    const whole = lane.cuts.shift() ?? [];
+    const cut = whole.slice(0, this.#countFitting(lane.topic, whole));
+    if (cut.length < whole.length) lane.cuts.unshift(whole.slice(cut.length));
     const indexes = cut.filter((index) => !this.#refuseIfBehind(lane, index));
     const messages = indexes.map((index) => this.#messages[index]!);
     const bytes = messages.reduce((sum, message) => sum + message.bytes, RECORD_BATCH_BYTES);
@@ -191,13 +215,12 @@ export class Outbox {
   #append(lane: Lane, index: number): void {
     const { requestBytesMax, messageBytesMax } = this.#settings;
     const { bytes } = this.#messages[index]!;
-    const batchBytesMax = this.#known.batchBytesMax.get(lane.topic) ?? requestBytesMax;
     const known = this.#known.refused.get(index);
     if (known) this.#refuse(lane, index, known);
     if (known || this.#refuseIfBehind(lane, index)) return;
     if (RECORD_BATCH_BYTES + bytes > messageBytesMax) {
       this.#refuse(lane, index, tooLarge(lane.topic, RECORD_BATCH_BYTES + bytes, messageBytesMax));
-    } else if (lane.lastCutBytes + bytes > Math.min(requestBytesMax, batchBytesMax)) {
+    } else if (lane.lastCutBytes + bytes > requestBytesMax) {
       lane.cuts.push([index]);
       lane.lastCutBytes = RECORD_BATCH_BYTES + bytes;
     } else {

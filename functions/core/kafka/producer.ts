@@ -8,6 +8,7 @@ import { rememberCoordinators } from "./coordinators.ts";
 import {
   classify,
   type Failure,
+  isTooLarge,
   NotAcknowledged,
   type Refusal,
   refusedByKafka,
@@ -26,8 +27,8 @@ export interface SendOptions {
   /** Asked before each attempt and each request; false ends the send with LEASE_TOO_SHORT, or with
    *  the failure that an attempt has met. */
   mayStart?: () => boolean;
-  /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. So do
-   *  more than FOUND_MAX that had to be found one by one. */
+  /** More refusals end the send with TOO_MANY_REFUSED; nothing was sent when they show before. So does
+   *  what takes too many requests to find; of FOUND_MAX messages all are found. */
   refusedMax?: number;
 }
 
@@ -83,6 +84,7 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
   /* Topics that have refused something. Their record batches go apart from then on: a refusal
      fails the whole request, and what else it carried is sent again. */
   const apart = new Set<string>();
+  const batchBytesMax = new Map<string, number>();
   let connection: Promise<Connection> | undefined;
   let connectionsMade = 0;
   let sends = 0;
@@ -91,7 +93,8 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
     messages: readonly Message[],
     { mayStart = () => true, refusedMax = Number.POSITIVE_INFINITY }: SendOptions = {},
   ): Promise<SendReport> {
-    const outbox = new Outbox(messages, settings, apart, sends++);
+    const known = { refused: new Map(), batchBytesMax };
+    const outbox = new Outbox(messages, settings, apart, sends++, known);
     let failures = 0;
     let failure: Failure | null = null;
     while (!outbox.isEmpty()) {
@@ -145,11 +148,8 @@ export function createProducer(settings: ProducerSettings): OpenableProducer {
         outbox.isolateFromNowOn();
         continue;
       }
-      const { lane } = request[0]!;
-      const refusal = refusedByKafka(found, lane.topic);
-      apart.add(lane.topic);
-      if (found.kind === "topic") outbox.refuseTopic(lane.topic, refusal);
-      else outbox.splitOrRefuse(lane, refusal);
+      apart.add(request[0]!.lane.topic);
+      refuse(outbox, request[0]!, found);
     }
     return failure;
   }
@@ -207,6 +207,14 @@ export async function connect(
 
 export async function disconnect({ admin, producer }: Connection): Promise<void> {
   await Promise.allSettled([admin.disconnect(), producer.disconnect()]);
+}
+
+/** Kafka refuses a record batch that was sent alone. */
+export function refuse(outbox: Outbox, request: RecordBatch, failure: Failure): void {
+  const { topic } = request.lane;
+  const refusal = refusedByKafka(failure, topic);
+  if (failure.kind === "topic") outbox.refuseTopic(topic, refusal);
+  else outbox.splitOrRefuse(request, refusal, isTooLarge(failure));
 }
 
 /** A request that Kafka did not acknowledge, or the part of it that it did not. */

@@ -110,6 +110,14 @@ export interface ParkedLimits {
   bytesMax: number;
 }
 
+/** What is parked; of it, what is of a lane's share. */
+export interface ParkedTotals {
+  events: number;
+  bytes: number;
+  ownEvents: number;
+  ownBytes: number;
+}
+
 /** The drain's right to send, until `expiresAtMs` on this process' monotonic clock. */
 export interface Lease {
   /** The fencing token. */
@@ -360,6 +368,20 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     );
   }
 
+  /** To be asked for each step: other lanes park, too. */
+  async function countParked({ lane, lanes }: Share): Promise<ParkedTotals> {
+    const [totals] = await transaction(
+      (tx) => tx<[ParkedTotals]>`
+        select count(*)::int as events, coalesce(sum(bytes), 0)::float8 as bytes,
+          (count(*) filter (where is_own))::int as "ownEvents",
+          coalesce(sum(bytes) filter (where is_own), 0)::float8 as "ownBytes"
+        from (
+          select bytes, pg2kafka.is_of_share(external_id, ${lane}, ${lanes}) as is_own from pg2kafka.parked_events
+        ) e`,
+    );
+    return totals;
+  }
+
   /** @param eventBytesMax larger data is not read */
   async function readParkedEvents(ids: string[], eventBytesMax: number): Promise<FetchedEvent[]> {
     return await transaction(
@@ -432,6 +454,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     stepReplay,
     hasWork,
     readParked,
+    countParked,
     readParkedEvents,
     keepEvents,
     reclaim,

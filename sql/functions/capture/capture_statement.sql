@@ -57,7 +57,13 @@ begin
   select string_agg(
     format(
       $sql$case when %s then concat(%L, coalesce(%s, 'null')) end$sql$,
-      case when p_whole then 'true' else pg2kafka.comparison(name, type) end, to_json(name)::text || ':',
+      case
+        when p_whole then 'true'
+        -- Equal keys of other texts are other keys: 1.0 and 1.00.
+        when name = p_external_id and coalesce(type in ('numeric'::regtype, 'jsonb'::regtype), true) then
+          format('n.%1$I::text is distinct from o.%1$I::text', name)
+        else pg2kafka.comparison(name, type)
+      end, to_json(name)::text || ':',
       format(case when name = any (v_refusing) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)
     ), E',\n        ' order by position
   )

@@ -1,6 +1,6 @@
 /* Bring capture up to date with tables that changed since: compile the functions of those whose
    columns changed, or the casts of these to json, or whose snapshot ended, note new names, and put triggers on new partitions and
-   children. Until then the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
+   children, and in place of those that fire no longer ALWAYS. Until then the triggers work all the same, more slowly; only TRUNCATE of a new partition, and writes that
    name a new inheritance child, go unseen.
 
    p_all    compile all of them, as after an upgrade
@@ -50,7 +50,16 @@ begin
         )
         -- The triggers of a tree's children have its name.
         or (r.table_schema, r.table_name) <> (n.nspname, c.relname)
-          and exists (select from pg2kafka.table_members(c.oid) where not is_partition) as rebuild,
+          and exists (select from pg2kafka.table_members(c.oid) where not is_partition)
+        -- Somebody has disabled them and enabled them again, but not ALWAYS.
+        or exists (
+          select from pg_catalog.pg_trigger t
+          join pg_catalog.pg_proc f on f.oid = t.tgfoid and f.pronamespace = 'pg2kafka'::regnamespace
+          where t.tgenabled = 'O' and (
+            t.tgrelid = c.oid
+            or pg2kafka.captured_by_row(c.oid) and t.tgrelid in (select m.relation from pg2kafka.table_members(c.oid) m)
+          )
+        ) as rebuild,
         pg2kafka.captured_by_row(c.oid) and exists (
           select from pg2kafka.table_members(c.oid) m where not pg2kafka.has_member_triggers(r.id, m.relation)
         ) as extend

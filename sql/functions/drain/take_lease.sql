@@ -82,12 +82,7 @@ begin
     v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
     if pg2kafka.append_log(v_log.number, v_lanes, v_log.is_gathering) then
       if v_log.restored then
-        -- Rows may have been restored without their sequences.
-        perform setval('pg2kafka.outbound_event_queue_id', greatest(
-          nextval('pg2kafka.outbound_event_queue_id'),
-          (select max(id) from pg2kafka.outbound_event_queue), (select max(id) from pg2kafka.parked_events),
-          (select max(id) from pg2kafka.delivered_events), (select max(id) from pg2kafka.discarded_events)
-        ));
+        perform pg2kafka.restart_ids();
         perform pg2kafka.restart_snapshots();
         perform pg2kafka.restart_parking();
         update pg2kafka.outbound_event_queue set xact = pg_current_xact_id();

@@ -76,9 +76,9 @@ begin
     select from pg_catalog.pg_index i
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     where i.indrelid = p_table and a.attname = p_external_id
-      and i.indisunique and i.indisvalid and i.indnkeyatts = 1 and i.indpred is null
+      and i.indisunique and i.indimmediate and i.indisvalid and i.indnkeyatts = 1 and i.indpred is null
   ) then
-    raise notice 'pg2kafka: no unique index covers %.% alone: rows that share a value share a key, and their events come in the order in which their transactions became visible',
+    raise notice 'pg2kafka: no unique index covers %.% alone, or only a deferrable one: rows that share a value share a key, and their events come in the order in which their transactions became visible',
       p_table, quote_ident(p_external_id);
   end if;
 end;

@@ -18,14 +18,18 @@ begin
     select * from pg2kafka.table_snapshots where state in ('running', 'paused') for update
   loop
     delete from pg2kafka.snapshot_scans where snapshot_id = v_snapshot.id;
-    update pg2kafka.table_snapshots t
-    set relations = s.relations, filenodes = s.filenodes, ends = s.ends
-    from (
-      select coalesce(array_agg(relation), '{}') as relations, coalesce(array_agg(filenode), '{}') as filenodes,
-        coalesce(array_agg(blocks), '{}') as ends
-      from pg2kafka.storage_relations(v_snapshot.relation)
-    ) s
-    where t.id = v_snapshot.id;
+    begin
+      update pg2kafka.table_snapshots t
+      set relations = s.relations, filenodes = s.filenodes, ends = s.ends
+      from (
+        select coalesce(array_agg(relation), '{}') as relations, coalesce(array_agg(filenode), '{}') as filenodes,
+          coalesce(array_agg(blocks), '{}') as ends
+        from pg2kafka.storage_relations(v_snapshot.relation)
+      ) s
+      where t.id = v_snapshot.id;
+    exception when others then
+      perform pg2kafka.end_snapshot(v_snapshot.id, 'failed', pg2kafka.safe_error(sqlstate, sqlerrm));
+    end;
   end loop;
 end;
 $$;
