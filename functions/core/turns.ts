@@ -102,8 +102,9 @@ export class StepTurns {
 }
 
 /**
- * What a step may make, so that LIVE_SHARE is left whatever Kafka refuses: of a step of each lane's and one
- * of a replay, which may be under way at once, and of what is parked already.
+ * What a step may make, so that LIVE_SHARE is left whatever Kafka refuses, of what is parked already too. A
+ * drain alone makes one step after the other. Of several, each may have made one of a snapshot, and one of them
+ * one of a replay besides, which any of them may come to park.
  *
  * @returns null where there is no room for a step
  */
@@ -112,9 +113,10 @@ function stepBounds(
   { parked, batch }: RelayLimits,
   { lanes }: Share,
 ): SnapshotLimits | null {
+  const parts = lanes > 1 ? lanes + 1 : 1;
   const roomOf = (max: number, all: number, own: number) => {
     const forSteps = max * (1 - LIVE_SHARE);
-    return Math.ceil(Math.min(forSteps - all, forSteps / (lanes + 1) - own));
+    return Math.ceil(Math.min(forSteps - all, forSteps / parts - own));
   };
   const rowsMax = roomOf(parked.eventsMax, events, ownEvents);
   const bytesMax = roomOf(parked.bytesMax, bytes, ownBytes);

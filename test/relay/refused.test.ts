@@ -58,8 +58,8 @@ describe.each(DELIVERIES)("%s", (delivery) => {
       await enqueue(server.sql, { key, table: "u" });
       expect(await drain(env)).toMatchObject({ delivered: 1, stopped: null });
     }
-    // Half of three quarters for steps of replays, as many for those of snapshots; a quarter is left.
-    expect(await countParked()).toBe(113);
+    // A quarter is left.
+    expect(await countParked()).toBe(225);
     expect(await keys("u")).toEqual(live);
   });
 
