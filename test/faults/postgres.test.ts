@@ -10,6 +10,8 @@ const TIMES = ofSize({ short: 1, long: 5 });
 /** How long a fault lasts: of the drains' sessions some begin and end meanwhile. */
 const LASTING_MS_MAX = ofSize({ short: 500, long: 3_000 });
 const CONNECTIONS_MAX = 30;
+/** Until a drain is refused: one that came before keeps its connection to the end of its time. */
+const REFUSED_MS = 60_000;
 
 const server = useDatabase(newest, {
   settings: { max_connections: String(CONNECTIONS_MAX), max_prepared_transactions: "5" },
@@ -91,9 +93,13 @@ const FAULTS: Record<string, Fault> = {
   },
   "drain's sessions terminated": ({ database: { sql } }) => terminateSome(sql, "drains"),
   "writers' sessions terminated": ({ database: { sql } }) => terminateSome(sql, "writers"),
-  "no connection left": async ({ database, random }) => {
+  "no connection left": async ({ database, drains, random }) => {
     await terminateSome(database.sql, "drains");
     const { taken, isRefused } = await takeConnections(database);
+    // One that meets it has nothing to sum up.
+    const refused = () => drains.ends.get("code 1") ?? 0;
+    const before = refused();
+    await waitFor(async () => refused() > before, { timeoutMs: REFUSED_MS });
     await sleep(random(LASTING_MS_MAX));
     await Promise.all(taken.map((session) => session.end({ timeout: 1 })));
     return isRefused;

@@ -136,6 +136,6 @@ test(`each event is read once and in order, whatever is killed meanwhile (seed $
   report({ seed: SEED, tried: counts, events: read, ...wrong, ends });
   expect(wrong).toEqual({ lost: 0, repeated: 0, inverted: 0, misplaced: 0 });
   expect(read).toBe(BATCHES * EVENTS_PER_BATCH);
-  const missed = Object.keys(counts).filter((name) => counts[name] === 0);
-  expect(missed, "faults that were never made").toEqual(ofSize({ short: missed, long: [] }));
+  const made = Object.values(counts).filter((count) => count > 0);
+  expect(made.length).toBeGreaterThanOrEqual(ofSize({ short: 1, long: faults.length }));
 });
