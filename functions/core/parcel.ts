@@ -6,6 +6,12 @@ import type { FetchedEvent } from "./postgres/batch.ts";
 import { type ParkedLimits, parkedFull } from "./postgres/queue.ts";
 import type { ParkedEvent } from "./postgres/state.ts";
 
+/** What may be parked still. */
+export interface Room extends ParkedLimits {
+  /** Of what is parked. */
+  largestBytes: number;
+}
+
 /** Events on their way to Kafka together: the messages of those that can be sent, and the others. */
 export interface Parcel {
   messages: Message[];
@@ -26,7 +32,7 @@ export function pack(
   events: readonly FetchedEvent[],
   toMessage: (event: QueueEvent) => Message,
   blocked: Blocked,
-  room: ParkedLimits | null,
+  room: Room | null,
   limits: RelayLimits,
 ): Parcel {
   const parcel: Parcel = { messages: [], events: [], held: [] };
@@ -44,7 +50,7 @@ export function pack(
     blocked.add(message.topic, event, false);
     if (room) takeRoom(room, [event]);
   }
-  if (room) assertRoom(room, limits.parked);
+  if (room && parcel.held.length > 0) assertRoom(room, limits.parked);
   return parcel;
 }
 
@@ -66,7 +72,7 @@ export function block(
   { messages, events }: Parcel,
   refused: ReadonlyMap<number, Refusal>,
   blocked: Blocked,
-  room: ParkedLimits | null,
+  room: Room | null,
 ): void {
   for (const [index, refusal] of refused) {
     const event = events[index]!;
@@ -76,7 +82,7 @@ export function block(
 }
 
 /**
- * Whether what was refused may be parked besides.
+ * Whether what was refused, if anything was, may be parked besides.
  *
  * @param room what is left for it; nothing is taken from it
  * @throws {QueueError} PARKED_FULL
@@ -84,9 +90,10 @@ export function block(
 export function checkRoom(
   { events }: Parcel,
   refused: ReadonlyMap<number, Refusal>,
-  room: ParkedLimits,
+  room: Room,
   bounds: ParkedLimits,
 ): void {
+  if (refused.size === 0) return;
   const left = { ...room };
   takeRoom(
     left,
@@ -95,18 +102,21 @@ export function checkRoom(
   assertRoom(left, bounds);
 }
 
-/** As settle() does: one event may be of any size. */
-function assertRoom({ eventsMax, bytesMax }: ParkedLimits, bounds: ParkedLimits): void {
-  const isOne = eventsMax === bounds.eventsMax - 1;
-  if (eventsMax < 0 || (bytesMax < 0 && !isOne)) throw parkedFull(bounds);
+/** As settle() does: the largest event may be of any size. */
+function assertRoom({ eventsMax, bytesMax, largestBytes }: Room, bounds: ParkedLimits): void {
+  if (eventsMax < 0 || bytesMax + largestBytes < 0) throw parkedFull(bounds);
 }
 
 export function takeRoom(
-  room: ParkedLimits,
+  room: Room,
   events: readonly { bytes?: number; dataBytes?: number | null }[],
 ): void {
-  room.eventsMax -= events.length;
-  room.bytesMax -= events.reduce((sum, event) => sum + (event.bytes ?? event.dataBytes ?? 0), 0);
+  for (const event of events) {
+    const bytes = event.bytes ?? event.dataBytes ?? 0;
+    room.eventsMax -= 1;
+    room.bytesMax -= bytes;
+    room.largestBytes = Math.max(room.largestBytes, bytes);
+  }
 }
 
 function behind(topic: string): Omit<ParkedEvent, "id" | "topic"> {

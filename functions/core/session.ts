@@ -1,6 +1,6 @@
 import { ProduceError, QueueError } from "./errors.ts";
 import { FOUND_MAX } from "./kafka/producer.ts";
-import { block, checkRoom, leftOf, pack, takeRoom } from "./parcel.ts";
+import { block, checkRoom, leftOf, pack, type Room, takeRoom } from "./parcel.ts";
 import { Blocked, dueEvents } from "./parking.ts";
 import type { Batch, BatchLimits, FetchedEvent } from "./postgres/batch.ts";
 import {
@@ -68,7 +68,7 @@ export class Session {
   #settling: Promise<void> = Promise.resolve();
   /** What the parked events hold back, and how much more may be parked. */
   #blocked = new Blocked();
-  #room: ParkedLimits;
+  #room: Room;
   /** Of the batch that is sent, or was sent last, and of the one before it. */
   #sendingEvents = 0;
   #settlingEvents = 0;
@@ -84,7 +84,7 @@ export class Session {
     this.#isGathered = isGathered(position);
     this.#transaction = transaction;
     this.#settled = { position, transaction };
-    this.#room = { ...run.limits.parked };
+    this.#room = { ...run.limits.parked, largestBytes: 0 };
   }
 
   /** Settle the batch that the last drain had begun, if it is in Kafka; if not, forget it. */
@@ -108,10 +108,10 @@ export class Session {
    * first batch is one event: what cannot be parked is not to be sent with others at each tick.
    */
   async retryParked(): Promise<void> {
-    const { queue, limits } = this.#run;
+    const { queue, limits, eventsMax } = this.#run;
     const parked = await queue.readParked(this.lease.share);
     takeRoom(this.#room, parked);
-    const together = { ...limits.batch, eventsMax: FOUND_MAX };
+    const together = { ...limits.batch, eventsMax: Math.min(FOUND_MAX, eventsMax) };
     for (const due of dueEvents(parked, this.#blocked, together)) {
       if (!this.mayContinue(false)) break;
       const ids = due.map(({ id }) => id);
@@ -120,6 +120,7 @@ export class Session {
         const refused = new Set(retried.map(({ id }) => id));
         return events.filter(({ id }) => !refused.has(id));
       };
+      this.#sendingEvents = events.length;
       const retried = await this.#send(events, null, (retried) => ({
         retried,
         unparked: unparked(retried).map(({ id }) => id),
@@ -128,7 +129,8 @@ export class Session {
       this.#room.eventsMax += sent.length;
       this.#room.bytesMax += sent.reduce((sum, { dataBytes }) => sum + (dataBytes ?? 0), 0);
     }
-    const isFull = this.#room.eventsMax < 1 || this.#room.bytesMax < limits.batch.eventBytesMax;
+    const { bytesMax, largestBytes } = this.#room;
+    const isFull = this.#room.eventsMax < 1 || bytesMax + largestBytes < limits.batch.eventBytesMax;
     if (isFull) this.#run.eventsMax = 1;
   }
 
@@ -159,7 +161,7 @@ export class Session {
 
   async #send(
     events: readonly FetchedEvent[],
-    room: ParkedLimits | null,
+    room: Room | null,
     toSettlement: (left: ParkedEvent[]) => Partial<Settlement>,
   ): Promise<ParkedEvent[]> {
     const { toMessage, limits } = this.#run;
@@ -316,15 +318,21 @@ export class Session {
    */
   async giveUp(error: unknown): Promise<boolean> {
     await this.#settling.catch(() => {});
+    let isGivenBack = false;
     if (this.#settled) {
       ({ position: this.position, transaction: this.#transaction } = this.#settled);
-      await this.#settle({}, 0).catch(() => {});
+      isGivenBack = await this.#settle({}, 0).then(
+        () => true,
+        () => false,
+      );
     }
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const events = Math.max(this.#sendingEvents, this.#settlingEvents);
     const isLate = error.code === "LEASE_TOO_SHORT";
-    if (TOO_MUCH.has(error.code) && events > 1 && (!isLate || hasTime(this.#run))) {
+    // One that was frozen for longer than its lease has nothing more to do here.
+    const isAgain = !isLate || (isGivenBack && hasTime(this.#run));
+    if (TOO_MUCH.has(error.code) && events > 1 && isAgain) {
       this.#run.eventsMax = Math.min(FOUND_MAX, Math.ceil(events / SMALLER));
       return true;
     }

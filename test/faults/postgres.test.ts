@@ -94,14 +94,16 @@ const FAULTS: Record<string, Fault> = {
   "drain's sessions terminated": ({ database: { sql } }) => terminateSome(sql, "drains"),
   "writers' sessions terminated": ({ database: { sql } }) => terminateSome(sql, "writers"),
   "no connection left": async ({ database, drains, random }) => {
-    await terminateSome(database.sql, "drains");
-    const { taken, isRefused } = await takeConnections(database);
+    const { taken } = await takeConnections(database);
+    // Those of a drain that is at work are taken before the next one comes.
+    await terminate(database.sql, "drains");
+    const { taken: left, isRefused } = await takeConnections(database);
     // One that meets it has nothing to sum up.
     const refused = () => drains.ends.get("code 1") ?? 0;
     const before = refused();
     await waitFor(async () => refused() > before, { timeoutMs: REFUSED_MS });
     await sleep(random(LASTING_MS_MAX));
-    await Promise.all(taken.map((session) => session.end({ timeout: 1 })));
+    await Promise.all([...taken, ...left].map((session) => session.end({ timeout: 1 })));
     return isRefused;
   },
   "read-only": withDefaults("default_transaction_read_only = on"),

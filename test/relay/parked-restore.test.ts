@@ -72,6 +72,24 @@ describe("what is parked when the database is restored", () => {
   });
 });
 
+test("the ids of writers under way are not drawn again after a restore with its sequences", async () => {
+  const { sql, database } = server;
+  await enqueue(sql, { key: "a", table: "other" });
+  await drainOnce();
+  const writers = [database.connect(), database.connect()];
+  await enqueue(sql, "1");
+  await sql`update pg2kafka.drain_log set system_identifier = 1`;
+  for (const writer of writers) {
+    await writer.unsafe("begin");
+    await enqueue(writer as never, "2");
+  }
+  await drainOnce();
+  for (const writer of writers) await writer.unsafe("commit");
+  await enqueue(sql, "3");
+  const ids = await sql`select id from pg2kafka.outbound_event_queue where table_name = 't'`;
+  expect(new Set(ids.map(({ id }) => id)).size).toBe(4);
+});
+
 describe.each([true, false])(
   "rows that are restored without the sequence, and writes before the first drain (topic: %s)",
   (isTopicThere) => {

@@ -172,6 +172,18 @@ describe.each(versions)("altered tables on Postgres %i", (version) => {
     },
   );
 
+  test("a key that becomes one that its collation takes for equal, after an ALTER TABLE", async () => {
+    const { sql } = pg;
+    await sql.unsafe(`
+      create collation ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      create table items (id text collate ci primary key);
+      select pg2kafka.setup('items', 'id');
+      insert into items values ('A');
+      alter table items add b int;
+      update items set id = 'a';`);
+    expect((await readBriefly(sql)).at(-1)).toEqual(["UPDATE", "A", { id: "a" }]);
+  });
+
   test.each(["items", "parted"])(
     "triggers of %s that were disabled and enabled fire ALWAYS again",
     async (table) => {

@@ -61,7 +61,10 @@ begin
         when p_whole then 'true'
         -- Equal keys of other texts are other keys: 1.0 and 1.00.
         when name = p_external_id and coalesce(type in ('numeric'::regtype, 'jsonb'::regtype), true) then
-          format('n.%1$I::text is distinct from o.%1$I::text', name)
+          format(
+            '(%2$s or n.%1$I::text collate "C" is distinct from o.%1$I::text collate "C")',
+            name, pg2kafka.comparison(name, type)
+          )
         else pg2kafka.comparison(name, type)
       end, to_json(name)::text || ':',
       format(case when name = any (v_refusing) then 'pg2kafka.json_or_text(n.%I)' else 'to_json(n.%I)' end, name)

@@ -9,7 +9,7 @@
    p_parked            events to set aside: [{id, topic, scope, code, reason, retriable}]
    p_retried           parked events that were refused again, likewise
    p_unparked          ids of parked events that are in Kafka now
-   p_parked_max, p_parked_bytes_max  bounds on all that is parked; one event may be of any size
+   p_parked_max, p_parked_bytes_max  bounds on all that is parked; on its bytes but for the largest, which may have any size
 
    Returns whether lane 0 is to go on alone; null when stale: then nothing was changed.
    Errors: PK001 when the bounds would be exceeded: then nothing was changed. */
@@ -72,9 +72,9 @@ begin
     -- A batch that is read once more may have been parked before, and what is before it now may not.
     on conflict (id) do update set place = default;
 
-    select count(*), sum(bytes) into v_count, v_bytes from pg2kafka.parked_events;
-    if v_count > p_parked_max or v_count > 1 and v_bytes > p_parked_bytes_max then
-      raise exception 'pg2kafka: % events of % bytes would be parked; the bounds are % events and % bytes',
+    select count(*), sum(bytes) - max(bytes) into v_count, v_bytes from pg2kafka.parked_events;
+    if v_count > p_parked_max or v_bytes > p_parked_bytes_max then
+      raise exception 'pg2kafka: % events would be parked, of % bytes besides the largest; the bounds are % events and % bytes',
         v_count, v_bytes, p_parked_max, p_parked_bytes_max
       using errcode = 'PK001',
         hint = 'See what is parked: select * from pg2kafka.parked. Mend the cause, then pg2kafka.requeue(), or pg2kafka.discard().';

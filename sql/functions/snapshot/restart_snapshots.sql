@@ -28,6 +28,9 @@ begin
       ) s
       where t.id = v_snapshot.id;
     exception when others then
+      if sqlstate in ('55P03', '40P01') then
+        raise; -- Somebody is altering the table: the next drain tries again.
+      end if;
       perform pg2kafka.end_snapshot(v_snapshot.id, 'failed', pg2kafka.safe_error(sqlstate, sqlerrm));
     end;
   end loop;
