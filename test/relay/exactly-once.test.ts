@@ -142,7 +142,14 @@ test("lanes that come and go, and another way of delivery in between, are not ta
 test("what would be parked beyond the bound is known before the commit: it is not sent, and nothing is stuck", async () => {
   await createTopic(cluster.brokers, topic(), { configs: { "max.message.bytes": "20000" } });
   const data = JSON.stringify({ name: "x".repeat(400_000) });
-  await enqueue(server.sql, { key: "a", data }, { key: "b", data }, { key: "c", data }, { key: "d", data }, "small");
+  await enqueue(
+    server.sql,
+    { key: "a", data },
+    { key: "b", data },
+    { key: "c", data },
+    { key: "d", data },
+    "small",
+  );
   const env = { PARKED_BYTES_MAX: "1048576" };
   expect(await drainOnce(env)).toMatchObject({ delivered: 0, stopped: { code: "PARKED_FULL" } });
   expect(await keys()).toEqual([]);

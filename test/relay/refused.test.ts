@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import type { DrainReport } from "../../functions/core/drain.ts";
 import { createTopic, limitMessages, readTopic } from "../local/topics.ts";
 import { useDatabase } from "../support/database.ts";
 import { useKafka } from "../support/kafka.ts";
@@ -117,37 +118,27 @@ describe.each(DELIVERIES)("%s", (delivery) => {
       expect(await keys()).toEqual([...after, "d"]);
     });
 
-    test("in bytes: each tick sends nothing again", async () => {
-      const env = { PARKED_BYTES_MAX: "1048576", BATCH_BYTES_MAX: "8388608" };
-      const data = JSON.stringify("x".repeat(400_000));
-      const large = [1, 2, 3, 4].map((nth) => ({ key: `large ${nth}`, data }));
-      await enqueue(server.sql, "a", ...large, "b");
-      await drain(env);
-      const after = await keys();
-      for (let tick = 0; tick < 2; tick++) {
-        expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
-        expect(await keys()).toEqual(after);
-      }
-    });
-
-    test("in bytes, before a TRUNCATE: what has room is parked, and each tick sends nothing again", async () => {
-      const env = { PARKED_BYTES_MAX: "1048576", BATCH_BYTES_MAX: "8388608" };
-      const data = JSON.stringify("x".repeat(400_000));
-      const large = [1, 2, 3, 4].map((nth) => ({ key: `large ${nth}`, data }));
-      await createTopic(cluster.brokers, topic("u"));
-      await enqueue(server.sql, "a", ...large, "b", {
-        table: "u",
-        statement: "TRUNCATE",
-        key: null,
-      });
-      await drain(env);
-      expect(await countParked()).toBe(3);
-      const after = await keys();
-      for (let tick = 0; tick < 2; tick++) {
-        expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
-        expect(await keys()).toEqual(after);
-      }
-    });
+    const truncate = { key: null, table: "u", statement: "TRUNCATE" };
+    test.each([
+      ["", []],
+      [", before a TRUNCATE", [truncate]],
+    ])(
+      "in bytes%s: what has room is parked, and each tick sends nothing again",
+      async (_, behind) => {
+        const env = { PARKED_BYTES_MAX: "1048576", BATCH_BYTES_MAX: "8388608" };
+        const data = JSON.stringify("x".repeat(400_000));
+        const large = [1, 2, 3, 4].map((nth) => ({ key: `large ${nth}`, data }));
+        await createTopic(cluster.brokers, topic("u"));
+        await enqueue(server.sql, "a", ...large, "b", ...behind);
+        await drain(env);
+        expect(await countParked()).toBe(3);
+        const after = await keys();
+        for (let tick = 0; tick < 2; tick++) {
+          expect((await drain(env)).stopped).toMatchObject({ code: "PARKED_FULL" });
+          expect(await keys()).toEqual(after);
+        }
+      },
+    );
 
     test("one event that is larger than all that: what follows it finds room all the same", async () => {
       const env = { PARKED_BYTES_MAX: "1048576", MESSAGE_BYTES_MAX: "900000" };
@@ -160,20 +151,32 @@ describe.each(DELIVERIES)("%s", (delivery) => {
   });
 });
 
+/**
+ * @param isInTime whether a batch of so many messages is sent in time; default all are
+ * @returns how many messages each batch had, too
+ */
+async function drainCounting(
+  isInTime?: (messages: number) => boolean,
+): Promise<{ report: DrainReport; sizes: number[] }> {
+  const real = kafkaProducer(server.database, cluster.brokers);
+  const sizes: number[] = [];
+  const report = await drainInto(server.database, {
+    ...real,
+    async send(messages, options) {
+      sizes.push(messages.length);
+      const mayStart = isInTime && { mayStart: () => isInTime(messages.length) };
+      return await real.send(messages, { ...options, ...mayStart });
+    },
+  });
+  return { report, sizes };
+}
+
 test("messages whose search takes many requests, each alone among others that Kafka takes: not all at once", async () => {
   await createTopic(cluster.brokers, topic(), { configs: { "cleanup.policy": "compact" } });
   await server.sql`
     insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
     select case when n % 40 > 0 then n end, 't', 'INSERT', '{}' from generate_series(1, 2000) n`;
-  const real = kafkaProducer(server.database, cluster.brokers);
-  const sizes: number[] = [];
-  await drainInto(server.database, {
-    ...real,
-    async send(messages, options) {
-      sizes.push(messages.length);
-      return await real.send(messages, options);
-    },
-  });
+  const { sizes } = await drainCounting();
   expect(sizes.slice(0, 2)).toEqual([2_000, 50]);
   expect(await countParked()).toBe(50);
 });
@@ -181,16 +184,7 @@ test("messages whose search takes many requests, each alone among others that Ka
 test("a batch that takes longer than the lease: smaller ones, while there is time", async () => {
   await createTopic(cluster.brokers, topic());
   await enqueueMany(server.sql, 1_000);
-  const real = kafkaProducer(server.database, cluster.brokers);
-  const sizes: number[] = [];
-  const report = await drainInto(server.database, {
-    ...real,
-    async send(messages, options) {
-      sizes.push(messages.length);
-      const isSmall = messages.length <= 20;
-      return await real.send(messages, { ...options, mayStart: () => isSmall });
-    },
-  });
+  const { report, sizes } = await drainCounting((messages) => messages <= 20);
   expect(sizes.slice(0, 3)).toEqual([1_000, 50, 13]);
   expect(report).toMatchObject({ delivered: 1_000, drained: true, stopped: null });
   expect(new Set(await keys()).size).toBe(1_000);
@@ -205,15 +199,7 @@ test("messages that are refused one by one are looked for in smaller batches, wh
   await server.sql`
     insert into pg2kafka.outbound_event_queue (external_id, table_name, statement, data)
     select n, 'u', 'INSERT', '{}' from generate_series(1, 1000) n`;
-  const real = kafkaProducer(server.database, cluster.brokers);
-  const sizes: number[] = [];
-  await drainInto(server.database, {
-    ...real,
-    async send(messages, options) {
-      sizes.push(messages.length);
-      return await real.send(messages, options);
-    },
-  });
+  const { sizes } = await drainCounting();
   expect(sizes).toEqual([1_300, ...Array(8).fill(50), 100, 200, 400, 200]);
 });
 
