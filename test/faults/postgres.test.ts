@@ -69,6 +69,19 @@ async function takeConnections(
   return { taken, isRefused };
 }
 
+/** Of a REINDEX and a drain that reads the index and then writes, Postgres may pick either. */
+async function rewrite(sql: Sql, statement: string): Promise<void> {
+  await waitFor(() =>
+    sql.unsafe(statement).then(
+      () => true,
+      (error: { code: string }) => {
+        if (error.code !== "40P01") throw error;
+        return false;
+      },
+    ),
+  );
+}
+
 const TABLES = ["outbound_event_queue", "drain_log", "control", "external_id_relations"];
 
 const FAULTS: Record<string, Fault> = {
@@ -114,10 +127,13 @@ const FAULTS: Record<string, Fault> = {
   "commits not waited for": withDefaults("synchronous_commit = off"),
   "tables rewritten": async ({ database: { sql } }) => {
     for (const table of TABLES) {
-      await sql.unsafe(`vacuum (full, analyze) pg2kafka.${table}`);
-      await sql.unsafe(`reindex table pg2kafka.${table}`);
+      await rewrite(sql, `vacuum (full, analyze) pg2kafka.${table}`);
+      await rewrite(sql, `reindex table pg2kafka.${table}`);
     }
-    await sql.unsafe("cluster pg2kafka.outbound_event_queue_0 using outbound_event_queue_0_id_idx");
+    await rewrite(
+      sql,
+      "cluster pg2kafka.outbound_event_queue_0 using outbound_event_queue_0_id_idx",
+    );
     return true;
   },
   "a snapshot held open": async ({ database, random }) => {

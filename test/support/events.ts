@@ -87,7 +87,7 @@ export async function expectFold(
   keyColumn: string,
 ): Promise<void> {
   const rows = await sql.unsafe<{ key: string | null; text: string }[]>(
-    `select t."${keyColumn.replaceAll('"', '""')}"::text as key, row_to_json(t)::text as text from ${table} t`,
+    `select t."${keyColumn.replaceAll('"', '""')}"::text as key, row_to_json(t.*)::text as text from ${table} t`,
   );
   const held = fold(events, keyColumn);
   const expected = new Map(rows.map(({ key, text }) => [key, parseExactly(text)]));
