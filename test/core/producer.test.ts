@@ -17,6 +17,7 @@ import {
   type SendReport,
 } from "../../functions/core/kafka/producer.ts";
 import { type Message, messageFormat, type QueueEvent } from "../../functions/core/message.ts";
+import { freeze } from "../local/freeze.ts";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic, kafkaClient, type ReadMessage, readTopic } from "../local/topics.ts";
@@ -476,7 +477,7 @@ describe("the producer", () => {
     );
     await producer.send(batches[0]!);
     const { pid } = kafka.brokers[0]!;
-    process.kill(pid, "SIGSTOP");
+    freeze(pid);
     try {
       await expect(producer.send(batches[1]!)).rejects.toMatchObject({ code: "KAFKA_UNAVAILABLE" });
     } finally {

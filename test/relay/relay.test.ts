@@ -5,6 +5,7 @@ import { messageFormat } from "../../functions/core/message.ts";
 import { createQueue } from "../../functions/core/postgres/queue.ts";
 import { relay } from "../../functions/core/relay.ts";
 import { atLeastOnce } from "../../functions/core/sender.ts";
+import { freeze } from "../local/freeze.ts";
 import { freePort } from "../local/port.ts";
 import { createTopic } from "../local/topics.ts";
 import { newest, schema, useDatabase, waitFor } from "../support/database.ts";
@@ -519,7 +520,7 @@ describe("Kafka is away", () => {
     const freezing: Producer = {
       ...real,
       async send(...args) {
-        if (++sends === 3) process.kill(pid, "SIGSTOP");
+        if (++sends === 3) freeze(pid);
         return await real.send(...args);
       },
     };

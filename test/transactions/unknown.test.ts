@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TransactionalProducer } from "../../functions/core/kafka/transactional.ts";
+import { freeze } from "../local/freeze.ts";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { startProxy, type Proxy as TcpProxy } from "../local/proxy.ts";
 import { createTopic, kafkaClient } from "../local/topics.ts";
@@ -70,10 +71,13 @@ describe("a commit whose answer does not come", () => {
     await producer.send(messages(topic, 0, EVENTS), first);
     const { pid } = kafka.brokers[0]!;
     const sending = producer.send(messages(topic, EVENTS, EVENTS), second, {
-      mayStart: beforeCommit(() => process.kill(pid, "SIGSTOP")),
+      mayStart: beforeCommit(() => freeze(pid)),
     });
-    await expect(sending).rejects.toMatchObject({ code: "KAFKA_UNAVAILABLE", retriable: true });
-    process.kill(pid, "SIGCONT");
+    try {
+      await expect(sending).rejects.toMatchObject({ code: "KAFKA_UNAVAILABLE", retriable: true });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
     const last = await fenceUntilDone(producer);
     expect([first.id, second.id]).toContain(last?.id);
     const committed = last?.id === second.id ? 2 : 1;
