@@ -9,6 +9,8 @@ const CHANGES_MAX = 4;
 const ROLLBACK_EVERY = 5;
 /** A writer whose database is gone tries again after so long. */
 const RETRY_MS = 50;
+/** Of what is lost or invented, as key, statement and step. */
+const TOLD_MAX = 50;
 /** What was written while a rolled back transaction was open; a consumer must never see it. */
 const ROLLED_BACK = "ROLLED BACK";
 
@@ -233,10 +235,15 @@ export class History {
     const [snapshots] = await sql<{ rows: number }[]>`
       select coalesce(sum(rows), 0)::int as rows from pg2kafka.snapshots`;
     const due = expected.filter((change) => !isGone(change)).map(changeOf);
+    const lost = others(due, inKafka);
+    const invented = [...others(inKafka, committed), ...others(inSnapshots, states)];
+    if (lost.length + invented.length > 0) {
+      console.log({ lost: lost.slice(0, TOLD_MAX), invented: invented.slice(0, TOLD_MAX) });
+    }
     return {
       events: expected.length,
-      lost: countOthers(due, inKafka) + Math.max(0, snapshots!.rows - snapshotRows),
-      invented: countOthers(inKafka, committed) + countOthers(inSnapshots, states),
+      lost: lost.length + Math.max(0, snapshots!.rows - snapshotRows),
+      invented: invented.length,
       repeated,
       inverted,
     };
@@ -260,7 +267,7 @@ interface Change {
   data: { step?: number; note?: string | null };
 }
 
-/** How many of `ones` are not among `others`. */
-function countOthers(ones: Iterable<string>, others: ReadonlySet<string>): number {
-  return [...ones].filter((one) => !others.has(one)).length;
+/** Those of `ones` that are not among `known`. */
+function others(ones: Iterable<string>, known: ReadonlySet<string>): string[] {
+  return [...ones].filter((one) => !known.has(one));
 }
