@@ -40,13 +40,8 @@ const WITHOUT_BOUND: ParkedLimits = {
   bytesMax: Number.MAX_SAFE_INTEGER,
 };
 
-/** A batch of which more is refused than can be parked, or found in a moment; or that takes longer than
- *  the lease. */
-const TOO_MUCH: ReadonlySet<string> = new Set([
-  "TOO_MANY_REFUSED",
-  "PARKED_FULL",
-  "LEASE_TOO_SHORT",
-]);
+/** A batch of which more is refused than can be parked, or found in a moment. */
+const TOO_MUCH: ReadonlySet<string> = new Set(["TOO_MANY_REFUSED", "PARKED_FULL"]);
 
 /** How far a drain has come. */
 type Progress = Pick<Held, "position" | "transaction">;
@@ -329,15 +324,14 @@ export class Session {
     this.#report.drained = false;
     if (!(error instanceof ProduceError || error instanceof QueueError)) throw error;
     const events = Math.max(this.#sendingEvents, this.#settlingEvents);
-    const isLate = error.code === "LEASE_TOO_SHORT";
-    // One that was frozen for longer than its lease has nothing more to do here.
-    const isAgain = !isLate || (isGivenBack && hasTime(this.#run));
-    if (TOO_MUCH.has(error.code) && events > 1 && isAgain) {
+    const isTooMuch = TOO_MUCH.has(error.code);
+    // It takes longer than the lease. A drain that was frozen for as long has nothing more to do here.
+    const isTooLong = error.code === "LEASE_TOO_SHORT" && isGivenBack && hasTime(this.#run);
+    if ((isTooMuch || isTooLong) && events > 1) {
       this.#run.eventsMax = Math.min(FOUND_MAX, Math.ceil(events / SMALLER));
       return true;
     }
-    const isFull = TOO_MUCH.has(error.code) && !isLate;
-    const { code, message } = isFull ? parkedFull(this.#run.limits.parked, error) : error;
+    const { code, message } = isTooMuch ? parkedFull(this.#run.limits.parked, error) : error;
     stop(this.#report, code, message);
     return false;
   }
