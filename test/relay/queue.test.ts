@@ -138,6 +138,26 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
     expect(await drainedKeys(server.database)).toEqual(["newest"]);
   });
 
+  test("the highest id drawn is told as it is, also while a writer logs that it draws some", async () => {
+    const drawing = [1, 2].map(() =>
+      writer(server.database)
+        .unsafe(
+          "do $$ begin loop perform nextval('pg2kafka.outbound_event_queue_id'); end loop; end $$",
+        )
+        .execute(),
+    );
+    const [told] = await server.sql<{ back: number }[]>`
+      select count(*)::int as back
+      from (
+        select id, lag(id) over (order by nth) as last_id
+        from (select nth, pg2kafka.drawn_id() as id from generate_series(1, 100000) nth offset 0) t
+      ) t
+      where id < last_id`;
+    for (const query of drawing) query.cancel();
+    await Promise.allSettled(drawing);
+    expect(told).toEqual({ back: 0 });
+  });
+
   test("two writers of one row come in the order of its lock, though the first has the higher transaction id", async () => {
     const [waiting, holding] = [writer(server.database), writer(server.database)];
     await server.sql`create table account (id int primary key, balance int)`;
