@@ -28,7 +28,7 @@ begin
       select t.tgname
       from pg_catalog.pg_trigger t
       join pg_catalog.pg_proc f on f.oid = t.tgfoid and f.pronamespace = 'pg2kafka'::regnamespace
-      where t.tgrelid = v_member and t.tgparentid = 0 and f.proname !~ ('^enqueue_event_' || p_id || '(_[a-z]+)?$')
+      where t.tgrelid = v_member and t.tgparentid = 0 and not pg2kafka.is_capture_of(f.proname, p_id)
     loop
       execute format('drop trigger %I on %s', v_other, v_member);
     end loop;

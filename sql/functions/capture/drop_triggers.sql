@@ -15,7 +15,7 @@ begin
     from pg_catalog.pg_trigger t
     join pg_catalog.pg_proc f on f.oid = t.tgfoid and f.pronamespace = 'pg2kafka'::regnamespace
     join pg2kafka.external_id_relations r on r.id = p_id
-    where f.proname ~ ('^enqueue_event_' || p_id || '(_[a-z]+)?$')
+    where pg2kafka.is_capture_of(f.proname, p_id)
       or t.tgrelid = r.relation and f.proname in ('open_statement', 'enqueue_event')
   loop
     -- A partition's copy may be gone with its original by now.

@@ -10,5 +10,5 @@ select t.tgname
 from pg_catalog.pg_trigger t
 join pg_catalog.pg_proc f on f.oid = t.tgfoid and f.pronamespace = 'pg2kafka'::regnamespace
 where t.tgrelid = p_relation and t.tgenabled = 'O'
-  and (f.proname = 'open_statement' or f.proname ~ ('^enqueue_event_' || p_id || '(_[a-z]+)?$'))
+  and (f.proname = 'open_statement' or pg2kafka.is_capture_of(f.proname, p_id))
 $$;
