@@ -1,4 +1,3 @@
-import type { Sizes } from "./drain.ts";
 import { LIMIT } from "./drain-limit.ts";
 import { memoryTarget } from "./invocation.ts";
 import {
@@ -13,8 +12,12 @@ import {
 /** Debezium Server on a machine like this one, from 1 M changes; cited, not run here. */
 const DEBEZIUM_EVENTS_PER_SECOND = 17_800;
 
-/** What of the drain's samples is held to a target. */
-export function targetsTable(samples: Samples, { main }: Sizes): Table {
+/**
+ * What of the drain's samples is held to a target.
+ *
+ * @param main the backlog that the others are compared with
+ */
+export function targetsTable(samples: Samples, main: number): Table {
   const name = String(main);
   const rate = samples.median(name);
   const flat = (label: string, candidate: string) => {

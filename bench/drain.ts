@@ -24,7 +24,7 @@ const ROTATIONS = 3;
 const FLATNESS_TURNS = 3;
 
 /** The sizes of the backlog. */
-export interface Sizes {
+interface Sizes {
   curve: number[];
   /** The one that the others are compared with. */
   main: number;
@@ -70,7 +70,7 @@ export async function benchDrain(bench: Bench): Promise<Table[]> {
   } finally {
     await database.close();
   }
-  return [ratesTable(samples, sizes), targetsTable(samples, sizes), limitTable(samples)];
+  return [ratesTable(samples, sizes), targetsTable(samples, sizes.main), limitTable(samples)];
 }
 
 /** One drain of what is in the queue, into a topic of its own. */

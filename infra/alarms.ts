@@ -1,6 +1,6 @@
 import { type MetricName, NAMESPACE } from "../functions/core/metrics.ts";
 import type { MetricSource } from "./dashboard.ts";
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import { rateMinutes } from "./schedule.ts";
 
 const SECONDS_PER_MINUTE = 60;

@@ -4,7 +4,7 @@ import { readConfig } from "../functions/core/config.ts";
 import { ConfigError } from "../functions/core/errors.ts";
 import { topicName, topicProblem } from "../functions/core/topic.ts";
 import { type ArnShape, arnProblem, parseArn } from "./arns.ts";
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import { lingerProblems } from "./linger.ts";
 import { functionName, LAMBDAS } from "./names.ts";
 import { rateMinutes, scheduleProblem } from "./schedule.ts";

@@ -1,4 +1,4 @@
-import type { IamDatabase, NewDatabase, SecretDatabase, Settings } from "./defaults.ts";
+import type { IamDatabase, NewDatabase, SecretDatabase, Settings } from "./filled-settings.ts";
 import { groupForLambdas, type Network } from "./network.ts";
 import { type Account, loginStatements, type Statement, secretStatements } from "./permissions.ts";
 import { DATABASE_URL_SECRET, databaseNameOf } from "./secrets.ts";

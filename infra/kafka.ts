@@ -1,5 +1,5 @@
-import type { ExistingKafka, ProvisionedKafka, Settings } from "./defaults.ts";
 import { SettingsError } from "./errors.ts";
+import type { ExistingKafka, ProvisionedKafka, Settings } from "./filled-settings.ts";
 import { serviceName } from "./names.ts";
 import { groupForLambdas, type Network } from "./network.ts";
 

@@ -1,5 +1,5 @@
 import type { Database, DatabaseAccess } from "./database.ts";
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import type { Kafka } from "./kafka.ts";
 import { functionName, type LambdaId, logGroupName, serviceName } from "./names.ts";
 import type { Network } from "./network.ts";

@@ -1,5 +1,5 @@
 import { NUMBERS } from "../functions/core/config/numbers.ts";
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import { rateMinutes } from "./schedule.ts";
 
 /** Of an invocation; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */

@@ -1,4 +1,4 @@
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import { serviceName } from "./names.ts";
 
 /** Of every VPC that SST makes; its component has no setting for it. */

@@ -1,4 +1,4 @@
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 
 /** The one secret of the app: the database's URL, where there is neither an ARN nor IAM. */
 export const DATABASE_URL_SECRET = "DatabaseUrl";

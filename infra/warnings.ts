@@ -1,5 +1,5 @@
 import { retentionWarning } from "../functions/core/kafka/retention.ts";
-import type { Settings } from "./defaults.ts";
+import type { Settings } from "./filled-settings.ts";
 import { rateMinutes } from "./schedule.ts";
 
 /** What may be meant, and may also be a mistake: printed with the outputs. */
