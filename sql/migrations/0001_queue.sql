@@ -122,7 +122,8 @@ alter table pg2kafka.nested_statements replica identity full;
 /* What the drain has done, appended, never updated: the entry with the highest number is the
    state. lanes is an array, an object for each lane of the drain (docs/design.md):
 
-     token, leased_until   who holds its lease, and until when
+     token, lease          its last lease: a number, and an id that no other has
+     leased_until          until when it is held
      server                on which run of the server it was taken, see holds_lease()
      position              up to where everything of the lane's share is delivered
 

@@ -47,8 +47,8 @@ const STEPS: readonly Step[] = [
     times: 1,
     needs: "snapshot",
   }),
-  ...inPostgres("emptying a part of the queue", "pg2kafka.reclaim(", { times: 1, needs: "rest" }),
-  ...inPostgres("emptying the log", "pg2kafka.reclaim_log(", { times: 1 }),
+  ...inOneTrip("emptying a part of the queue", "pg2kafka.reclaim(", { times: 1, needs: "rest" }),
+  ...inOneTrip("emptying the log", "pg2kafka.reclaim_log(", { times: 1 }),
 ];
 
 /** A message that is a transaction. */

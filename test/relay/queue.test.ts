@@ -158,6 +158,16 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
     expect(told).toEqual({ back: 0 });
   });
 
+  test("ids that begin anew are noticed: nothing that bears them is passed over", async () => {
+    await enqueueMany(server.sql, 50);
+    await drainOnce(server.database);
+    await newMessages(server.database);
+    await server.sql.unsafe("truncate pg2kafka.outbound_event_queue restart identity");
+    await enqueue(server.sql, "under a low id");
+    expect(await drainedKeys(server.database)).toEqual(["under a low id"]);
+    expect(await drainedKeys(server.database)).toEqual([]);
+  });
+
   test("two writers of one row come in the order of its lock, though the first has the higher transaction id", async () => {
     const [waiting, holding] = [writer(server.database), writer(server.database)];
     await server.sql`create table account (id int primary key, balance int)`;
@@ -419,9 +429,58 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
       await drainedKeys(server.database);
       const session = writer(server.database);
       await session.unsafe("begin isolation level repeatable read");
-      await expect(session.unsafe(`select pg2kafka.reclaim(${idle}, 0, 1)`)).rejects.toThrow(
-        "pg2kafka: reclaim() needs READ COMMITTED",
+      await expect(
+        session.unsafe(`select pg2kafka.reclaim(${idle}, 0, gen_random_uuid())`),
+      ).rejects.toThrow("pg2kafka: reclaim() needs READ COMMITTED");
+    });
+
+    test("but not while somebody uses its TOAST table alone: nobody waits for that either", async () => {
+      const idle = idleGeneration();
+      await enqueue(server.sql, { key: "1", generation: idle });
+      const queue = createQueue(drainSession(server.database));
+      await readBatches(queue);
+      const lease = await leased(queue);
+      const { toast } = await one<{ toast: string }>(
+        server.sql,
+        `select reltoastrelid::regclass::text as toast from pg_class
+         where oid = 'pg2kafka.outbound_event_queue_${idle}'::regclass`,
       );
+      const reader = writer(server.database);
+      await reader.unsafe("begin");
+      await reader.unsafe(`select count(*) from ${toast}`);
+      expect(await queue.reclaim(lease)).toBe(0);
+      await reader.unsafe("commit");
+      expect(await queue.reclaim(lease)).toBeGreaterThan(0);
+    });
+
+    test("nor does a writer wait whose triggers write: only the partition of its own events is locked", async () => {
+      await server.sql.unsafe(`
+        create table account (id int primary key, balance int);
+        create function follow() returns trigger language plpgsql as $$
+        begin
+          if new.id = 1 then update account set balance = new.balance where id = 2; end if;
+          return null;
+        end;
+        $$;
+        create trigger follow after update on account for each row execute function follow();
+        select pg2kafka.setup('account', 'id');
+        insert into account values (1, 0), (2, 0)`);
+      const emptying = writer(server.database);
+      await emptying.unsafe("begin");
+      const [idle] = await idleGenerations();
+      await emptying.unsafe(
+        `lock table only pg2kafka.outbound_event_queue_${idle} in access exclusive mode`,
+      );
+      const other = writer(server.database);
+      await other.unsafe("set lock_timeout = '5s'");
+      await other.unsafe("update account set balance = 1 where id = 1");
+      await emptying.unsafe("commit");
+      await drainOnce(server.database, { table: "account" });
+      const messages = await newMessages(server.database, "account");
+      expect(messages.map(({ key, statement }) => `${statement} ${key}`)).toEqual([
+        ...["INSERT 1", "INSERT 2"],
+        ...["UPDATE 1", "UPDATE 2"],
+      ]);
     });
 
     test("and no writer waits for it: it steps back at once from a partition in use", async () => {

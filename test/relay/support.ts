@@ -133,7 +133,7 @@ export function idleGeneration(): number {
 }
 
 /** Longer than a test works on what it has put into idle generations. */
-const BEFORE_TURN_S = 15;
+const BEFORE_TURN_S = 25;
 
 /** Two of them; so near to the next turn that one would be due, wait for it. */
 export async function idleGenerations(): Promise<[number, number]> {

@@ -126,6 +126,14 @@ describe.each(versions)("setup and teardown on Postgres %i", (version) => {
     expect(await footprint(sql)).toEqual(before);
   });
 
+  test("of an UNLOGGED table, which a crash would empty, it says so", async () => {
+    await pg.sql`create unlogged table items (id int primary key)`;
+    await pg.sql`select pg2kafka.setup('items', 'id')`;
+    expect(messages()).toEqual([
+      "NOTICE pg2kafka: items is UNLOGGED: a crash of the server empties it, and makes no events of that",
+    ]);
+  });
+
   test("two at once: one works, the other waits, and warns", async () => {
     await createItems();
     const { sql, database } = pg;

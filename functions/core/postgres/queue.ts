@@ -120,7 +120,9 @@ export interface ParkedTotals {
 
 /** The drain's right to send, until `expiresAtMs` on this process' monotonic clock. */
 export interface Lease {
-  /** The fencing token. */
+  /** No other has it: what is done under the lease is done by whoever knows it. */
+  readonly id: string;
+  /** A number above those of the leases before, but for what a crash has made Postgres forget. */
   readonly token: string;
   readonly share: Share;
   expiresAtMs: number;
@@ -188,8 +190,15 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
       ]),
     );
     if (!row) return null;
-    const { token, lane, lanes, is_gathering: isGathering } = row;
-    const lease = { token, share: { lane, lanes }, expiresAtMs, isGathering, drawnId: drawn!.id };
+    const { token, lease: id, lane, lanes, is_gathering: isGathering } = row;
+    const lease = {
+      id,
+      token,
+      share: { lane, lanes },
+      expiresAtMs,
+      isGathering,
+      drawnId: drawn!.id,
+    };
     return {
       lease,
       position: toPosition(row.position),
@@ -353,7 +362,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
       sql,
       "read committed read write",
       statement`
-        select pg2kafka.has_work(${lane}, ${lanes}, ${lease.token}, ${delivered}, ${deliveredId}) as answer`,
+        select pg2kafka.has_work(${lane}, ${lanes}, ${lease.id}, ${delivered}, ${deliveredId}) as answer`,
     );
     return row!.answer;
   }
@@ -399,14 +408,14 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
    * before `reclaim`.
    */
   async function keepEvents(
-    { share, token }: Lease,
+    { share, id }: Lease,
     { keepMs, bytesMax }: KeepLimits,
     step: SnapshotLimits,
   ): Promise<KeepStep> {
     const [row] = await transaction(
       (tx) => tx<KeepRow[]>`
         select * from pg2kafka.keep_step(
-          ${share.lane}, ${token}, ${keepMs}, ${bytesMax}, ${step.rowsMax}, ${step.bytesMax}
+          ${share.lane}, ${id}, ${keepMs}, ${bytesMax}, ${step.rowsMax}, ${step.bytesMax}
         )`,
     );
     const { is_left: isLeft, is_blocked: isBlocked, is_early: isEarly, events } = row!;
@@ -414,33 +423,40 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   }
 
   /**
-   * Empty what is delivered and no longer written to, and what was kept long enough.
+   * Empty what is delivered and no longer written to, and what was kept long enough. Each in one
+   * trip: a drain that is frozen meanwhile keeps no lock.
    *
    * @param keeps leave in the queue what is to be kept and is not yet
    * @returns bytes that the queue has given back
    */
-  async function reclaim({ share, token }: Lease, keeps = false): Promise<number> {
+  async function reclaim({ share, id }: Lease, keeps = false): Promise<number> {
     let bytes = 0;
     for (const generation of GENERATIONS) {
-      const [row] = await transaction(
-        (tx) => tx<{ bytes: string }[]>`
-          select pg2kafka.reclaim(${generation}, ${share.lane}, ${token}, ${keeps}) as bytes`,
+      const [[row]] = await inOneTrip<[{ bytes: string }[]]>(
+        sql,
+        "read committed read write",
+        statement`
+          select pg2kafka.reclaim(${generation}, ${share.lane}, ${id}, ${keeps}) as bytes`,
       );
       bytes += Number(row?.bytes ?? 0);
     }
-    await transaction((tx) =>
-      Promise.all([
-        tx`select pg2kafka.reclaim_log()`,
-        tx`select pg2kafka.forget_kept(${share.lane}, ${token}, ${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
-      ]),
+    await inOneTrip(
+      sql,
+      "read committed read write",
+      "select pg2kafka.reclaim_log()",
+      statement`
+        select pg2kafka.forget_kept(${share.lane}, ${id}, ${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
     );
     return bytes;
   }
 
   /** Compile the capture functions of altered tables. @returns how many */
   async function refreshCaptures(): Promise<number> {
-    const [row] = await transaction(
-      (tx) => tx<{ count: number }[]>`select pg2kafka.refresh_captures() as count`,
+    // It may lock the application's tables, and a drain that is frozen keeps no lock after one trip.
+    const [[row]] = await inOneTrip<[{ count: number }[]]>(
+      sql,
+      "read committed read write",
+      "select pg2kafka.refresh_captures() as count",
     );
     return row?.count ?? 0;
   }
@@ -466,14 +482,14 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
 const DRAWN_ID = "select pg2kafka.drawn_id() as id";
 
 function toSettle(
-  { share, token }: Lease,
+  { share, id }: Lease,
   leaseMs: number,
   { position, transaction, gather = false, parked, retried, unparked }: Settlement,
   { eventsMax, bytesMax }: ParkedLimits,
 ): string {
   return statement`
     select pg2kafka.settle(
-      ${share.lane}, ${token}, ${leaseMs}, ${toPositionJson(position)}, ${toTransactionJson(transaction)},
+      ${share.lane}, ${id}, ${leaseMs}, ${toPositionJson(position)}, ${toTransactionJson(transaction)},
       ${gather}, ${parked}, ${retried}, ${arrayText(unparked)}, ${eventsMax}, ${bytesMax}
     ) as is_gathering`;
 }
@@ -522,6 +538,7 @@ interface StateRow {
 
 interface LeaseRow {
   token: string;
+  lease: string;
   lane: number;
   lanes: number;
   is_gathering: boolean;

@@ -1,13 +1,13 @@
 /* Whether a drain that lingers may have something to do; asked several times a second.
 
-   p_lane, p_lanes, p_token      its lane, how many there are, and its fencing token
+   p_lane, p_lanes, p_lease      its lane, how many there are, and its lease
    p_delivered, p_delivered_id   its position, see first_lane()
 
    Also true when the drain is to stop for others, and when so many ids were drawn since the
    position that it had better be moved: this function reads all events above it. Null when
    another drain has the lane, see holds_lease(). */
 create or replace function pg2kafka.has_work(
-  p_lane integer, p_lanes integer, p_token bigint, p_delivered pg_snapshot, p_delivered_id bigint
+  p_lane integer, p_lanes integer, p_lease uuid, p_delivered pg_snapshot, p_delivered_id bigint
 )
 returns boolean
 language plpgsql
@@ -21,7 +21,7 @@ declare
   c_ids_max constant integer := 10000;
   v_log record;
 begin
-  select is_gathering, pg2kafka.holds_lease(lanes, p_lane, p_token) as is_held into v_log
+  select is_gathering, pg2kafka.holds_lease(lanes, p_lane, p_lease) as is_held into v_log
   from pg2kafka.drain_log order by number desc limit 1;
   if v_log.is_held is not true then
     return null;

@@ -1,6 +1,6 @@
 /* Note that a batch was dealt with: its events are in Kafka, or parked here.
 
-   p_lane, p_token     the drain's lane, and its fencing token
+   p_lane, p_lease     the drain's lane, and its lease
    p_lease_ms          the lease is renewed for this long; 0 gives it back
    p_position          the new position, as in first_lane()
    p_transaction       the drain's own: what it knows of its transactions in Kafka,
@@ -14,7 +14,7 @@
    Returns whether lane 0 is to go on alone; null when stale: then nothing was changed.
    Errors: PK001 when the bounds would be exceeded: then nothing was changed. */
 create or replace function pg2kafka.settle(
-  p_lane integer, p_token bigint, p_lease_ms integer, p_position jsonb, p_transaction jsonb,
+  p_lane integer, p_lease uuid, p_lease_ms integer, p_position jsonb, p_transaction jsonb,
   p_gather boolean,
   p_parked jsonb, p_retried jsonb, p_unparked bigint[], p_parked_max integer, p_parked_bytes_max bigint
 )
@@ -26,8 +26,7 @@ as $$
 declare
   -- Who is not first has waited for who was, so each try has brought another lane on.
   c_tries constant integer := 1000;
-  v_lane constant jsonb := jsonb_build_object(
-    'token', p_token, 'server', pg2kafka.server_run(),
+  v_settled constant jsonb := jsonb_build_object(
     'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond',
     'position', p_position, 'transaction', p_transaction
   );
@@ -36,14 +35,19 @@ declare
   v_count bigint;
   v_bytes bigint;
 begin
+  -- Before Kafka commits a batch it must be certain here that it was begun. With that, all before it is
+  -- on disk, too: what is in the batch.
+  if p_transaction -> 'begun' <> 'null' and current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
   for v_try in 1..c_tries loop
     select * into v_log from pg2kafka.last_entry();
-    if v_log.restored or not pg2kafka.holds_lease(v_log.lanes, p_lane, p_token) then
+    if v_log.restored or not pg2kafka.holds_lease(v_log.lanes, p_lane, p_lease) then
       return null;
     end if;
     v_log.is_gathering := v_log.is_gathering or p_gather;
     v_is_settled := pg2kafka.append_log(
-      v_log.number, jsonb_set(v_log.lanes, array[p_lane::text], v_lane), v_log.is_gathering
+      v_log.number, jsonb_set(v_log.lanes, array[p_lane::text], v_log.lanes -> p_lane || v_settled), v_log.is_gathering
     );
     exit when v_is_settled;
   end loop;

@@ -9,13 +9,13 @@
    this transaction, and the position begins before all of them.
 
    p_lane, p_lanes  the lane of the caller, from 0, and how many there are to be
-   Returns  the fencing token, which lane of how many, whether it is to stop, its position and
+   Returns  the fencing token, the lease's id, which lane of how many, whether it is to stop, its position and
             transaction; no row when somebody else holds the lease, or lane 0 is to go on alone
             first. To the caller that gathers the lanes, other lanes are given before, one by one,
             where a batch was begun: only under its own lane can Kafka be asked what became of it. */
 create or replace function pg2kafka.take_lease(p_lane integer, p_lanes integer, p_lease_ms integer)
 returns table (
-  token bigint, lane integer, lanes integer, is_gathering boolean, "position" jsonb, transaction jsonb
+  token bigint, lease uuid, lane integer, lanes integer, is_gathering boolean, "position" jsonb, transaction jsonb
 )
 language plpgsql
 security definer
@@ -29,6 +29,7 @@ declare
   v_lanes jsonb;
   v_is_free boolean;
   v_lane integer;
+  v_id constant uuid := gen_random_uuid();
   v_lease jsonb;
 begin
   if (select paused_at is not null from pg2kafka.control) then
@@ -76,7 +77,7 @@ begin
     end if;
     insert into pg2kafka.server_runs default values on conflict do nothing;
     v_lease := jsonb_build_object(
-      'token', v_log.number + 1, 'server', pg2kafka.server_run(),
+      'token', v_log.number + 1, 'lease', v_id, 'server', pg2kafka.server_run(),
       'leased_until', clock_timestamp() + p_lease_ms * interval '1 millisecond'
     );
     v_lanes := jsonb_set(v_lanes, array[v_lane::text], v_lanes -> v_lane || v_lease);
@@ -90,7 +91,7 @@ begin
       elsif jsonb_array_length(v_lanes) < jsonb_array_length(v_log.lanes) then
         perform pg2kafka.rewind_snapshots(v_log.lanes);
       end if;
-      return query select v_log.number + 1, v_lane, jsonb_array_length(v_lanes), v_log.is_gathering,
+      return query select v_log.number + 1, v_id, v_lane, jsonb_array_length(v_lanes), v_log.is_gathering,
         v_lanes -> v_lane -> 'position', v_lanes -> v_lane -> 'transaction';
       return;
     end if;

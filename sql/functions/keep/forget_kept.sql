@@ -1,9 +1,9 @@
 /* Empty the slices of delivered_events whose time is up, and while what is kept takes more than
    p_bytes_max, the oldest. Nobody waits for this: a slice that is being read is left for another time.
 
-   p_lane, p_token  the lane of the drain, and its fencing token: a stale one changes nothing
+   p_lane, p_lease  the lane of the drain, and its lease: a stale one changes nothing
    p_keep_ms        0: nothing is kept any more, all of them */
-create or replace function pg2kafka.forget_kept(p_lane integer, p_token bigint, p_keep_ms bigint, p_bytes_max bigint)
+create or replace function pg2kafka.forget_kept(p_lane integer, p_lease uuid, p_keep_ms bigint, p_bytes_max bigint)
 returns void
 language plpgsql
 security definer
@@ -16,7 +16,7 @@ begin
     return;
   end if;
   lock table pg2kafka.delivered_slices in share row exclusive mode nowait;
-  if not (select pg2kafka.holds_lease(e.lanes, p_lane, p_token) from pg2kafka.last_entry() e) then
+  if not (select pg2kafka.holds_lease(e.lanes, p_lane, p_lease) from pg2kafka.last_entry() e) then
     return;
   end if;
   if p_keep_ms = 0 then

@@ -4,7 +4,7 @@
    A partition is copied in rounds, each up to a snapshot, by id: a round begins when all that is
    visible is delivered, and takes what the rounds before did not see. SNAPSHOT events are passed over.
 
-   p_lane, p_token          the lane of the drain, and its fencing token
+   p_lane, p_lease          the lane of the drain, and its lease
    p_keep_ms, p_bytes_max   how long events are kept, and a bound on what they take on disk
    p_rows_max, p_step_bytes_max  bounds on this step
 
@@ -16,7 +16,7 @@
 
    A single event that takes more than a slice, an eighth of p_bytes_max, is not kept. */
 create or replace function pg2kafka.keep_step(
-  p_lane integer, p_token bigint, p_keep_ms bigint, p_bytes_max bigint, p_rows_max integer, p_step_bytes_max bigint,
+  p_lane integer, p_lease uuid, p_keep_ms bigint, p_bytes_max bigint, p_rows_max integer, p_step_bytes_max bigint,
   out is_left boolean, out is_blocked boolean, out is_early boolean, out events bigint
 )
 language plpgsql
@@ -53,7 +53,7 @@ begin
       continue;
     end;
     v_seen := pg_current_snapshot();
-    v_delivered := pg2kafka.delivered_snapshots(p_lane, p_token);
+    v_delivered := pg2kafka.delivered_snapshots(p_lane, p_lease);
     if v_delivered is null then
       return;
     end if;

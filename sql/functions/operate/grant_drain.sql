@@ -1,5 +1,5 @@
 /* Give a role what the drain needs, and nothing else: it reads the queue, and writes through
-   functions that check its fencing token. */
+   functions that check its lease. */
 create or replace function pg2kafka.grant_drain(p_role regrole)
 returns void
 language plpgsql
@@ -15,12 +15,12 @@ begin
       pg2kafka.is_of_share(text, integer, integer),
       pg2kafka.take_lease(integer, integer, integer),
       pg2kafka.read_events(pg_snapshot, bigint, jsonb, integer, integer, integer, bigint, bigint, bigint),
-      pg2kafka.has_work(integer, integer, bigint, pg_snapshot, bigint),
-      pg2kafka.settle(integer, bigint, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
-      pg2kafka.reclaim(integer, integer, bigint, boolean), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
+      pg2kafka.has_work(integer, integer, uuid, pg_snapshot, bigint),
+      pg2kafka.settle(integer, uuid, integer, jsonb, jsonb, boolean, jsonb, jsonb, bigint[], integer, bigint),
+      pg2kafka.reclaim(integer, integer, uuid, boolean), pg2kafka.reclaim_log(), pg2kafka.refresh_captures(boolean),
       pg2kafka.snapshot_step(integer, integer, integer, bigint),
-      pg2kafka.replay_step(integer, bigint), pg2kafka.forget_kept(integer, bigint, bigint, bigint),
-      pg2kafka.keep_step(integer, bigint, bigint, bigint, integer, bigint), pg2kafka.status(integer) to %s', p_role
+      pg2kafka.replay_step(integer, bigint), pg2kafka.forget_kept(integer, uuid, bigint, bigint),
+      pg2kafka.keep_step(integer, uuid, bigint, bigint, integer, bigint), pg2kafka.status(integer) to %s', p_role
   );
 end;
 $$;

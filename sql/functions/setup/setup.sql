@@ -72,6 +72,9 @@ begin
       p_table, v_snapshot_id;
   end if;
 
+  if v_class.relpersistence = 'u' then
+    raise notice 'pg2kafka: % is UNLOGGED: a crash of the server empties it, and makes no events of that', p_table;
+  end if;
   if not exists (
     select from pg_catalog.pg_index i
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
