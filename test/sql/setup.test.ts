@@ -130,7 +130,7 @@ describe.each(versions)("setup and teardown on Postgres %i", (version) => {
     await pg.sql`create unlogged table items (id int primary key)`;
     await pg.sql`select pg2kafka.setup('items', 'id')`;
     expect(messages()).toEqual([
-      "NOTICE pg2kafka: items is UNLOGGED: a crash of the server empties it, and makes no events of that",
+      "NOTICE pg2kafka: public.items is UNLOGGED: a crash of the server empties it, and makes no events of that",
     ]);
   });
 
