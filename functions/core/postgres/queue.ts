@@ -120,7 +120,7 @@ export interface ParkedTotals {
 
 /** The drain's right to send, until `expiresAtMs` on this process' monotonic clock. */
 export interface Lease {
-  /** No other has it: what is done under the lease is done by whoever knows it. */
+  /** By which Postgres knows the lease: no other has it. */
   readonly id: string;
   /** A number above those of the leases before, but for what a crash has made Postgres forget. */
   readonly token: string;
