@@ -467,9 +467,8 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
         insert into account values (1, 0), (2, 0)`);
       const emptying = writer(server.database);
       await emptying.unsafe("begin");
-      const [idle] = await idleGenerations();
       await emptying.unsafe(
-        `lock table only pg2kafka.outbound_event_queue_${idle} in access exclusive mode`,
+        `lock table only pg2kafka.outbound_event_queue_${idleGeneration()} in access exclusive mode`,
       );
       const other = writer(server.database);
       await other.unsafe("set lock_timeout = '5s'");

@@ -132,8 +132,9 @@ export function idleGeneration(): number {
   return (Math.floor(Date.now() / 1000 / TURN_S) + 2) % GENERATIONS;
 }
 
-/** Longer than a test works on what it has put into idle generations. */
-const BEFORE_TURN_S = 25;
+/** Longer than a test works on what it has put into idle generations, before they are left alone for
+ *  their next turn. */
+const BEFORE_TURN_S = 20;
 
 /** Two of them; so near to the next turn that one would be due, wait for it. */
 export async function idleGenerations(): Promise<[number, number]> {
