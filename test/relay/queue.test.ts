@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "postgres";
 import { describe, expect, test } from "vitest";
 import { dryRun } from "../../functions/core/drain.ts";
@@ -24,6 +25,7 @@ import {
   drainToKafka,
   enqueue,
   enqueueMany,
+  expireLeases,
   idleGeneration,
   idleGenerations,
   kafkaProducer,
@@ -162,8 +164,12 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
     await enqueueMany(server.sql, 50);
     await drainOnce(server.database);
     await newMessages(server.database);
+    const queue = createQueue(drainSession(server.database));
+    const held = (await queue.takeLease(60_000))!;
     await server.sql.unsafe("truncate pg2kafka.outbound_event_queue restart identity");
     await enqueue(server.sql, "under a low id");
+    expect(await queue.hasWork(held.lease, held.position)).toBe(true);
+    await expireLeases(server.sql);
     expect(await drainedKeys(server.database)).toEqual(["under a low id"]);
     expect(await drainedKeys(server.database)).toEqual([]);
   });
@@ -450,6 +456,22 @@ describe.each(versions)("the queue on Postgres %i", (version) => {
       await reader.unsafe(`select count(*) from ${toast}`);
       expect(await queue.reclaim(lease)).toBe(0);
       await reader.unsafe("commit");
+      expect(await queue.reclaim(lease)).toBeGreaterThan(0);
+    });
+
+    test("nor does it fail where another lane holds up the log for a moment", async () => {
+      const idle = idleGeneration();
+      await enqueue(server.sql, { key: "1", generation: idle });
+      const queue = createQueue(drainSession(server.database));
+      await readBatches(queue);
+      const lease = await leased(queue);
+      const other = writer(server.database);
+      await other.unsafe("begin");
+      await other.unsafe("lock table only pg2kafka.drain_log_0 in access exclusive mode");
+      const reclaiming = queue.reclaim(lease);
+      await sleep(1_000);
+      await other.unsafe("commit");
+      await expect(reclaiming).resolves.toBe(0);
       expect(await queue.reclaim(lease)).toBeGreaterThan(0);
     });
 

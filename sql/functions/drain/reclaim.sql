@@ -26,11 +26,7 @@ begin
   if v_partition is null then
     return 0;
   end if;
-  begin
-    execute format('lock table only %s in access exclusive mode nowait', v_partition);
-  exception when lock_not_available then
-    return 0;
-  end;
+  execute format('lock table only %s in access exclusive mode nowait', v_partition);
   v_delivered := pg2kafka.delivered_snapshots(p_lane, p_lease);
   if p_keeps and p_generation >= 0 and v_delivered is not null then
     v_delivered := v_delivered || (select delivered from pg2kafka.keep_positions where generation = p_generation);
@@ -38,13 +34,11 @@ begin
   if v_delivered is null or not pg2kafka.all_delivered(v_partition, v_delivered) then
     return 0;
   end if;
-  begin
-    execute format('truncate table only %s', v_partition);
-  exception when lock_not_available then
-    return 0;
-  end;
+  execute format('truncate table only %s', v_partition);
   update pg2kafka.keep_positions set delivered = default, target = default, last_id = default
   where generation = p_generation and (target is not null or delivered::text <> '1:1:');
   return v_bytes - pg_total_relation_size(v_partition);
+exception when lock_not_available then
+  return 0;
 end;
 $$;
