@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, test } from "vitest";
+import { freeze } from "../local/freeze.ts";
 import { type LocalBroker, type LocalKafka, startKafka } from "../local/kafka.ts";
 import { type Proxy as Network, startProxy } from "../local/proxy.ts";
 import { kafkaClient } from "../local/topics.ts";
@@ -81,7 +82,7 @@ function kill(
 const frozen: Fault = async ({ random }) => {
   const hit = await hitBroker(random);
   if (!hit) return false;
-  process.kill(hit.broker.pid, "SIGSTOP");
+  freeze(hit.broker.pid);
   hit.network.thaw();
   await sleep(random(AWAY_MS_MAX));
   process.kill(hit.broker.pid, "SIGCONT");

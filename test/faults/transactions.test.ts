@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { freeze } from "../local/freeze.ts";
 import { type LocalKafka, startKafka } from "../local/kafka.ts";
 import { createTopic } from "../local/topics.ts";
 import { type Random, randomFrom } from "../support/random.ts";
@@ -101,7 +102,7 @@ function faultsOf(drains: Drains, random: Random): Record<string, () => Promise<
     },
     "broker frozen and thawed": async () => {
       const { pid } = anyBroker();
-      process.kill(pid, "SIGSTOP");
+      freeze(pid);
       await sleep(awayMs());
       process.kill(pid, "SIGCONT");
       await sleep(CATCH_UP_MS);

@@ -28,7 +28,7 @@ async function crash(database: TestDatabase): Promise<void> {
   );
 }
 
-/** All sessions from now on, but those that say otherwise. */
+/** Let the commits of sessions that begin from now on not wait for the disk. */
 async function waitForNoDisk({ name, sql }: TestDatabase): Promise<void> {
   await sql.unsafe(`alter database ${name} set synchronous_commit = off`);
   await sql`checkpoint`;

@@ -155,6 +155,9 @@ export type Queue = ReturnType<typeof createQueue>;
 export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | null = null) {
   const transaction = <Result>(work: (tx: TransactionSql) => Promise<Result>) =>
     readCommitted(sql, work);
+  /** One that may write and needs no answer in between: whoever is frozen meanwhile keeps no lock. */
+  const write = <Results extends object[][]>(...statements: string[]) =>
+    inOneTrip<Results>(sql, "read committed read write", ...statements);
 
   async function readState(): Promise<QueueState> {
     const [row] = await transaction(
@@ -261,9 +264,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
     parkedMax: ParkedLimits,
   ): Promise<void> {
     const expiresAtMs = performance.now() + leaseMs;
-    const [[drawn], settled] = await inOneTrip<[DrawnRow[], SettledRow[]]>(
-      sql,
-      "read committed read write",
+    const [[drawn], settled] = await write<[DrawnRow[], SettledRow[]]>(
       DRAWN_ID,
       toSettle(lease, leaseMs, settlement, parkedMax),
     ).catch((cause: Error & { code?: string }) => {
@@ -358,12 +359,8 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   async function hasWork(lease: Lease, position: Position): Promise<boolean | null> {
     const { lane, lanes } = lease.share;
     const { delivered, deliveredId } = position.spans[0]!;
-    const [[row]] = await inOneTrip<[{ answer: boolean | null }[]]>(
-      sql,
-      "read committed read write",
-      statement`
-        select pg2kafka.has_work(${lane}, ${lanes}, ${lease.id}, ${delivered}, ${deliveredId}) as answer`,
-    );
+    const [[row]] = await write<[{ answer: boolean | null }[]]>(statement`
+        select pg2kafka.has_work(${lane}, ${lanes}, ${lease.id}, ${delivered}, ${deliveredId}) as answer`);
     return row!.answer;
   }
 
@@ -423,8 +420,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   }
 
   /**
-   * Empty what is delivered and no longer written to, and what was kept long enough. Each in one
-   * trip: a drain that is frozen meanwhile keeps no lock.
+   * Empty what is delivered and no longer written to, and what was kept long enough.
    *
    * @param keeps leave in the queue what is to be kept and is not yet
    * @returns bytes that the queue has given back
@@ -432,17 +428,11 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
   async function reclaim({ share, id }: Lease, keeps = false): Promise<number> {
     let bytes = 0;
     for (const generation of GENERATIONS) {
-      const [[row]] = await inOneTrip<[{ bytes: string }[]]>(
-        sql,
-        "read committed read write",
-        statement`
-          select pg2kafka.reclaim(${generation}, ${share.lane}, ${id}, ${keeps}) as bytes`,
-      );
+      const [[row]] = await write<[{ bytes: string }[]]>(statement`
+          select pg2kafka.reclaim(${generation}, ${share.lane}, ${id}, ${keeps}) as bytes`);
       bytes += Number(row?.bytes ?? 0);
     }
-    await inOneTrip(
-      sql,
-      "read committed read write",
+    await write(
       "select pg2kafka.reclaim_log()",
       statement`
         select pg2kafka.forget_kept(${share.lane}, ${id}, ${keep?.keepMs ?? 0}, ${keep?.bytesMax ?? 0})`,
@@ -452,10 +442,7 @@ export function createQueue(sql: Sql, wanted: Share = ALL, keep: KeepLimits | nu
 
   /** Compile the capture functions of altered tables. @returns how many */
   async function refreshCaptures(): Promise<number> {
-    // It may lock the application's tables, and a drain that is frozen keeps no lock after one trip.
-    const [[row]] = await inOneTrip<[{ count: number }[]]>(
-      sql,
-      "read committed read write",
+    const [[row]] = await write<[{ count: number }[]]>(
       "select pg2kafka.refresh_captures() as count",
     );
     return row?.count ?? 0;

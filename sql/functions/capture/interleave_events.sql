@@ -13,8 +13,8 @@ returns void
 language plpgsql
 as $$
 declare
-  -- All that a transaction writes is in one. To name it keeps the statement from locking the others, one of
-  -- which a drain may be emptying.
+  -- All that a transaction writes is in one, by the queue's default for generation. To name it keeps the
+  -- statement from locking the others, one of which a drain may be emptying.
   c_partition constant text := 'pg2kafka.outbound_event_queue_' || date_part('epoch', now())::bigint / 120 % 4;
 begin
   execute format(

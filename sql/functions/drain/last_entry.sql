@@ -1,8 +1,8 @@
 /* The state of the drain: the last entry of its log.
 
    restored  the positions mean nothing here: the database was restored into another cluster, or
-             its transaction ids or its event ids went back. take_lease() then begins anew, and everything that is
-             in the queue is sent, some of it again. */
+             its transaction ids or its event ids went back. take_lease() then begins anew, and
+             everything that is in the queue is sent, some of it again. */
 create or replace function pg2kafka.last_entry()
 returns table (number bigint, lanes jsonb, is_gathering boolean, restored boolean)
 language sql
